@@ -1,0 +1,75 @@
+//! `trainyard serve`: the server, until it is told to stop.
+
+use super::Outcome;
+use crate::app::{self, Server};
+use crate::config::{Config, Flags, RawConfig, Surroundings};
+use crate::{allocator, telemetry};
+use clap::Args;
+use std::io::Write;
+use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The flags; each wins over its `TRAINYARD_*` variable and over the settings file.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The settings file; config.toml in the repository has every setting
+    #[arg(long, env = "TRAINYARD_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, env = "TRAINYARD_LISTEN", value_name = "ADDR:PORT")]
+    listen: Option<String>,
+    /// Where everything is kept [default: data]
+    #[arg(long, env = "TRAINYARD_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Listen where other machines reach it, though there are no accounts yet
+    #[arg(long)]
+    allow_remote: bool,
+}
+
+/// Runs the server.
+pub fn run(arguments: ServeArgs) -> Outcome {
+    allocator::keep_small();
+    telemetry::start("info");
+    let flags = Flags {
+        config: arguments.config,
+        listen: arguments.listen,
+        data_dir: arguments.data_dir,
+        allow_remote: arguments.allow_remote,
+    };
+    let surroundings = Surroundings::here(flags.config.as_deref());
+    let config = RawConfig::load(&flags, |name| std::env::var(name).ok())?.check(surroundings)?;
+    runtime(&config)?.block_on(serve(config))
+}
+
+/// A runtime whose blocking threads the jobs run on.
+pub(super) fn runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(app::blocking_threads(config))
+        .thread_stack_size(512 << 10)
+        .thread_name("trainyard")
+        .enable_all()
+        .build()
+}
+
+async fn serve(config: Config) -> Outcome {
+    // Signals are caught before the address is printed, so whoever waits for that line can stop the server.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let server = Server::start(config, &tokio::runtime::Handle::current())?;
+    announce(&server)?;
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    server.run(stop).await?;
+    Ok(())
+}
+
+fn announce(server: &Server) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "listening on http://{}", server.address())?;
+    out.flush()
+}

@@ -1,0 +1,21 @@
+//! Pure types and rules: what a model, a dataset version, a run is, and what may happen to it.
+//!
+//! Nothing here does I/O, reads a clock or knows HTTP or sled; time and identifiers are passed in.
+
+pub mod accuracy;
+pub mod account;
+pub mod blob;
+pub mod dataset;
+pub mod error;
+pub mod event;
+pub mod experiment;
+pub mod ids;
+pub mod job;
+pub mod model;
+pub mod name;
+pub mod prediction;
+pub mod result;
+pub mod run;
+pub mod run_files;
+pub mod stamp;
+pub mod sweep;

@@ -1,0 +1,13 @@
+//! Where a run's files lie, as a trait: the executor writes them, the services read them.
+
+use super::ids::RunId;
+use std::path::PathBuf;
+
+/// The files of runs.
+pub trait RunFiles: Send + Sync {
+    /// Standard output and error of the last attempt; it may not be there yet.
+    fn log(&self, run: RunId) -> PathBuf;
+
+    /// The points of its metrics, a JSON object a line.
+    fn points(&self, run: RunId) -> PathBuf;
+}

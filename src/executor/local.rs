@@ -1,0 +1,230 @@
+//! The pool: at most `concurrency` jobs at once, each on a thread of the runtime's bounded blocking pool.
+//!
+//! Takes jobs from the scheduler and reports back by message. Knows commands and folders; not the store.
+
+use super::guard::Guard;
+use super::log::LogWriter;
+use super::points::PointsWriter;
+use super::process::{self, ChildEnd, ChildSpec, Control, Order, Output};
+use super::run_folder::RunFolders;
+use super::view::Views;
+use super::{EventSink, Executor};
+use crate::blob::BlobStore;
+use crate::domain::dataset::Manifests;
+use crate::domain::ids::RunId;
+use crate::domain::job::{Ending, Job, JobRun, RunEvent};
+use crate::domain::run_files::RunFiles;
+use crate::trainer::command::{BaseEnvironment, Command, Target};
+use crate::trainer::output::{Outcome, OutputParser, combine};
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// What every run has in common.
+pub struct Settings {
+    /// The train command.
+    pub train: Command,
+    /// What children are given.
+    pub environment: BaseEnvironment,
+    /// How long a run may take.
+    pub timeout: Duration,
+    /// How long it may take to end once told.
+    pub grace: Duration,
+    /// Where runs keep their files.
+    pub folders: RunFolders,
+    /// Where dataset folders are made.
+    pub views: PathBuf,
+}
+
+/// The pool.
+pub struct LocalPool {
+    shared: Arc<Shared>,
+    runtime: tokio::runtime::Handle,
+}
+
+struct Shared {
+    settings: Settings,
+    views: Views,
+    guard: Arc<Guard>,
+    sink: EventSink,
+    running: Mutex<Running>,
+}
+
+#[derive(Default)]
+struct Running {
+    controls: HashMap<RunId, Arc<Control>>,
+    stopping: bool,
+}
+
+impl LocalPool {
+    /// A pool whose threads are the blocking threads of `runtime`.
+    pub fn new(
+        settings: Settings,
+        manifests: Arc<dyn Manifests>,
+        blobs: Arc<dyn BlobStore>,
+        guard: Arc<Guard>,
+        runtime: tokio::runtime::Handle,
+        sink: EventSink,
+    ) -> Self {
+        let views = Views::new(settings.views.clone(), manifests, blobs);
+        Self { shared: Arc::new(Shared { settings, views, guard, sink, running: Mutex::default() }), runtime }
+    }
+}
+
+impl Executor for LocalPool {
+    fn start(&self, job: Job) {
+        let shared = Arc::clone(&self.shared);
+        // Orders that come before the thread is there are kept.
+        let controls: Vec<_> = job.runs.iter().map(|run| shared.admit(run.run)).collect();
+        self.runtime.spawn_blocking(move || {
+            for (run, control) in job.runs.iter().zip(controls) {
+                let ending = match control {
+                    Ok(control) => shared.carry_out(run, &control),
+                    Err(error) => Ending::Failed(format!("the run could not be started: {error}")),
+                };
+                shared.locked().controls.remove(&run.run);
+                (shared.sink)(RunEvent::Ended { run: run.run, attempt: run.attempt, ending });
+            }
+            (shared.sink)(RunEvent::SlotFree);
+        });
+    }
+
+    fn cancel(&self, run: RunId) {
+        if let Some(control) = self.shared.locked().controls.get(&run) {
+            control.order(Order::Cancel);
+        }
+    }
+
+    fn stop(&self) {
+        let mut running = self.shared.locked();
+        running.stopping = true;
+        running.controls.values().for_each(|control| control.order(Order::Stop));
+    }
+}
+
+impl Shared {
+    fn locked(&self) -> std::sync::MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admit(&self, run: RunId) -> io::Result<Arc<Control>> {
+        let control = Arc::new(Control::new()?);
+        let mut running = self.locked();
+        if running.stopping {
+            control.order(Order::Stop);
+        }
+        running.controls.insert(run, Arc::clone(&control));
+        Ok(control)
+    }
+
+    /// One attempt at one run, from the empty folder to its ending.
+    fn carry_out(&self, run: &JobRun, control: &Control) -> Ending {
+        let view = match self.views.open(run.spec.version) {
+            Ok(view) => view,
+            Err(error) => {
+                tracing::error!(run = %run.run, %error, "no dataset folder");
+                return Ending::Failed(error.message);
+            }
+        };
+        let folder = match self.settings.folders.prepare(run.run) {
+            Ok(folder) => folder,
+            Err(error) => return Ending::Failed(format!("the run's folder could not be made: {error}")),
+        };
+        let mut images = view.folder.clone();
+        // A trailing slash, as the contract's examples have it.
+        images.push("");
+        let spec = ChildSpec {
+            program: self.settings.train.program.clone(),
+            arguments: self.settings.train.arguments_for(&run.spec.parameters, &Target::Images(images)),
+            environment: self.settings.environment.for_run(run.run, &run.names, run.spec.seed, &folder),
+            folder,
+            timeout: self.settings.timeout,
+            grace: self.settings.grace,
+        };
+        let mut record = Record::new(&self.settings.folders, run.run);
+        let end = process::run(&spec, &self.guard, control, &mut |which, bytes| record.take(which, bytes));
+        let outcome = record.finish(run.run);
+        let ending = self.judge(end, outcome);
+        match self.settings.folders.sync(run.run) {
+            Ok(()) => ending,
+            Err(error) if matches!(ending, Ending::Succeeded { .. }) => {
+                Ending::Failed(format!("what the run kept could not be written to the disk: {error}"))
+            }
+            Err(_) => ending,
+        }
+    }
+
+    fn judge(&self, end: ChildEnd, outcome: Outcome) -> Ending {
+        match end {
+            ChildEnd::Ordered(Order::Cancel) => Ending::Cancelled,
+            ChildEnd::Ordered(Order::Stop) => Ending::Stopped,
+            ChildEnd::TimedOut => Ending::Failed(format!(
+                "it took longer than {} s and was stopped; raise jobs.timeout_seconds, or give it fewer steps",
+                self.settings.timeout.as_secs()
+            )),
+            ChildEnd::NotStarted(error) => {
+                Ending::Failed(format!("`{}` could not be started: {error}", self.settings.train.program.display()))
+            }
+            ChildEnd::Ended(status) if !status.success() => Ending::Failed(process::describe(status)),
+            ChildEnd::Ended(_) => match outcome {
+                Outcome::Result(result) => {
+                    Ending::Succeeded { accuracy: result.accuracy, validation_loss: result.val_loss }
+                }
+                other => Ending::Failed(other.failure_message().unwrap_or_default()),
+            },
+        }
+    }
+}
+
+/// What a child prints, on its way into the log, the points and the result.
+struct Record {
+    log: Option<LogWriter>,
+    points: Option<PointsWriter>,
+    stdout: OutputParser,
+    stderr: OutputParser,
+}
+
+impl Record {
+    fn new(folders: &RunFolders, run: RunId) -> Self {
+        Self {
+            log: Some(LogWriter::new(folders.log(run))),
+            points: Some(PointsWriter::new(folders.points(run))),
+            stdout: OutputParser::new(),
+            stderr: OutputParser::new(),
+        }
+    }
+
+    fn take(&mut self, which: Output, bytes: &[u8]) {
+        keep(&mut self.log, |log| log.write(bytes));
+        let points = match which {
+            Output::Stdout => self.stdout.feed(bytes),
+            Output::Stderr => self.stderr.feed(bytes),
+        };
+        if !points.is_empty() {
+            keep(&mut self.points, |file| file.write(&points));
+        }
+    }
+
+    fn finish(mut self, run: RunId) -> Outcome {
+        let (last, stdout) = self.stdout.finish();
+        let (more, stderr) = self.stderr.finish();
+        let points = [last, more].concat();
+        if !points.is_empty() {
+            keep(&mut self.points, |file| file.write(&points));
+        }
+        if let Some(Err(error)) = self.log.take().map(LogWriter::finish) {
+            tracing::warn!(%run, %error, "the end of a log could not be written");
+        }
+        combine(&stdout, &stderr)
+    }
+}
+
+/// Writes until the first failure: a disk without room costs the log, not the run.
+fn keep<W>(writer: &mut Option<W>, write: impl FnOnce(&mut W) -> io::Result<()>) {
+    if let Some(Err(error)) = writer.as_mut().map(write) {
+        tracing::warn!(%error, "a run's output is no longer kept");
+        *writer = None;
+    }
+}

@@ -1,0 +1,31 @@
+//! Carries out jobs: a bounded pool of slots, each running one child at a time.
+//!
+//! Takes jobs and reports [`RunEvent`]s; knows nothing of the store or of what becomes of a result.
+
+pub mod guard;
+pub mod local;
+mod log;
+mod points;
+pub mod predictor;
+pub mod process;
+pub mod run_folder;
+mod view;
+
+use crate::domain::ids::RunId;
+use crate::domain::job::{Job, RunEvent};
+use std::sync::Arc;
+
+/// Where a worker's messages go.
+pub type EventSink = Arc<dyn Fn(RunEvent) + Send + Sync>;
+
+/// Whoever carries out jobs.
+pub trait Executor: Send + Sync {
+    /// Starts a job; never waits. Each of its runs is reported, then the slot.
+    fn start(&self, job: Job);
+
+    /// Asks a running run to end; it is reported like any other end.
+    fn cancel(&self, run: RunId);
+
+    /// Asks everything to end, because the server stops.
+    fn stop(&self);
+}

@@ -1,0 +1,129 @@
+//! Predictions: the test command, asked at once. At most `concurrency` run side by side; queued runs are not in the way.
+
+use super::guard::Guard;
+use super::process::{self, ChildEnd, ChildSpec, Control, Output};
+use super::run_folder::RunFolders;
+use crate::domain::error::{Code, Error, Result};
+use crate::domain::prediction::{PendingPrediction, Prediction, PredictionRequest, Predictor};
+use crate::trainer::command::{BaseEnvironment, Command, Target};
+use crate::trainer::output::{Outcome, OutputParser, ScriptResult, combine};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// The most that wait for their turn; more are told to come again.
+const MAX_WAITING: usize = 64;
+
+/// How much of what the command printed is repeated to the client.
+const SHOWN: usize = 600;
+
+/// How a prediction is made.
+pub struct Settings {
+    /// The test command.
+    pub test: Command,
+    /// What children are given.
+    pub environment: BaseEnvironment,
+    /// How long one may take.
+    pub timeout: Duration,
+    /// Where runs keep their files.
+    pub folders: RunFolders,
+    /// How many run side by side.
+    pub concurrency: usize,
+}
+
+/// Asks the test command.
+pub struct CommandPredictor {
+    shared: Arc<Shared>,
+    turns: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+    runtime: tokio::runtime::Handle,
+}
+
+struct Shared {
+    settings: Settings,
+    guard: Arc<Guard>,
+}
+
+impl CommandPredictor {
+    /// A predictor whose threads are the blocking threads of `runtime`.
+    pub fn new(settings: Settings, guard: Arc<Guard>, runtime: tokio::runtime::Handle) -> Self {
+        let turns = Arc::new(Semaphore::new(settings.concurrency));
+        let places = Arc::new(Semaphore::new(settings.concurrency + MAX_WAITING));
+        Self { shared: Arc::new(Shared { settings, guard }), turns, places, runtime }
+    }
+}
+
+impl Predictor for CommandPredictor {
+    fn predict(&self, request: PredictionRequest) -> PendingPrediction<'_> {
+        Box::pin(async move {
+            let _place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+                Error::new(Code::TooMany, "too many predictions wait already; try again in a moment")
+            })?;
+            let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(Error::internal)?;
+            let shared = Arc::clone(&self.shared);
+            let asked = self.runtime.spawn_blocking(move || {
+                let answer = shared.ask(&request);
+                drop(turn);
+                answer
+            });
+            asked.await.map_err(Error::internal)?
+        })
+    }
+}
+
+impl Shared {
+    fn ask(&self, request: &PredictionRequest) -> Result<Prediction> {
+        let settings = &self.settings;
+        let folder = settings.folders.model(request.run);
+        // A script that kept nothing may have lost its empty folder in a power cut.
+        std::fs::create_dir_all(&folder).map_err(Error::internal)?;
+        let target = Target::Image(request.image.clone());
+        let spec = ChildSpec {
+            program: settings.test.program.clone(),
+            arguments: settings.test.arguments_for(&request.spec.parameters, &target),
+            environment: settings.environment.for_run(request.run, &request.names, request.spec.seed, &folder),
+            folder,
+            timeout: settings.timeout,
+            grace: Duration::from_secs(1),
+        };
+        let control = Control::new().map_err(Error::internal)?;
+        let (mut stdout, mut stderr) = (OutputParser::new(), OutputParser::new());
+        let mut shown = Vec::new();
+        let end = process::run(&spec, &self.guard, &control, &mut |which, bytes| {
+            shown.extend_from_slice(bytes);
+            let over = shown.len().saturating_sub(SHOWN);
+            shown.drain(..over);
+            match which {
+                Output::Stdout => drop(stdout.feed(bytes)),
+                Output::Stderr => drop(stderr.feed(bytes)),
+            }
+        });
+        let failed = |why: String| {
+            let tail = String::from_utf8_lossy(&shown);
+            let tail = tail.trim();
+            let tail = if tail.is_empty() { "nothing".to_owned() } else { format!("{tail:?}") };
+            Error::new(Code::PredictionFailed, format!("the test command gave no answer: {why}; it printed {tail}"))
+        };
+        match end {
+            ChildEnd::Ended(status) if status.success() => match combine(&stdout.finish().1, &stderr.finish().1) {
+                Outcome::Result(result) => Ok(prediction(*result)),
+                other => Err(failed(other.failure_message().unwrap_or_default())),
+            },
+            ChildEnd::Ended(status) => Err(failed(process::describe(status))),
+            ChildEnd::TimedOut => Err(failed(format!("it took longer than {} s", settings.timeout.as_secs()))),
+            ChildEnd::Ordered(_) => Err(Error::new(Code::Unavailable, "the server is stopping")),
+            ChildEnd::NotStarted(error) => {
+                Err(failed(format!("`{}` could not be started: {error}", settings.test.program.display())))
+            }
+        }
+    }
+}
+
+fn prediction(result: ScriptResult) -> Prediction {
+    Prediction {
+        accuracy: result.accuracy,
+        label: result.label,
+        probabilities: result.probabilities,
+        output: result.output,
+    }
+}

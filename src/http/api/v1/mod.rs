@@ -1,0 +1,13 @@
+//! `/api/v1`: plural nouns, snake_case, cursors, problem details. One file a resource.
+
+mod page;
+mod queue;
+mod runs;
+
+use actix_web::web;
+
+/// Adds the routes.
+pub fn configure(app: &mut web::ServiceConfig) {
+    queue::configure(app);
+    runs::configure(app);
+}

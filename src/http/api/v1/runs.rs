@@ -1,0 +1,235 @@
+//! `/api/v1/runs`: a run, its log, its metrics; a model's runs.
+
+use super::page::{self, Page};
+use crate::domain::account::Actor;
+use crate::domain::error::{Error, Result};
+use crate::domain::experiment::LearningRate;
+use crate::domain::ids::{ParseIdError, RunId};
+use crate::domain::run::{Outcome, RunState};
+use crate::domain::stamp::Timestamp;
+use crate::http::error::{Shape, response};
+use crate::http::experiments_api::number;
+use crate::http::parameters::Parameters;
+use crate::http::server::methods;
+use crate::service::Services;
+use crate::service::runs::RunView;
+use actix_web::web::{self, Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
+use serde::Serialize;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+/// How a file leaves: a piece at a time.
+const PIECE: usize = 64 << 10;
+
+/// How much of a failed run's log is shown beside its reason, in bytes.
+const TAIL: u64 = 4 << 10;
+
+/// How many lines of it.
+const TAIL_LINES: usize = 20;
+
+pub(super) fn configure(app: &mut web::ServiceConfig) {
+    app.service(methods("/api/v1/runs", web::get().to(list), Shape::Problem))
+        .service(methods("/api/v1/runs/{id}", web::get().to(get), Shape::Problem))
+        .service(methods("/api/v1/runs/{id}/log", web::get().to(log), Shape::Problem))
+        .service(methods("/api/v1/runs/{id}/metrics", web::get().to(metrics), Shape::Problem))
+        .service(methods("/api/v1/runs/{id}/cancel", web::post().to(cancel), Shape::Problem));
+}
+
+/// A run as `/api/v1` shows it.
+#[derive(Debug, Serialize)]
+struct RunBody {
+    id: String,
+    state: &'static str,
+    model: String,
+    experiment: String,
+    dataset: String,
+    dataset_version: u64,
+    #[serde(serialize_with = "number")]
+    learning_rate: LearningRate,
+    layers: u32,
+    steps: u64,
+    seed: u32,
+    sweep_id: Option<String>,
+    accuracy: Option<String>,
+    validation_loss: Option<f64>,
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_tail: Option<Vec<String>>,
+    attempts: u32,
+    submitted_at: String,
+    started_at: Option<String>,
+    finished_at: Option<String>,
+    duration_seconds: Option<f64>,
+}
+
+fn time(at: Timestamp) -> String {
+    humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + Duration::from_millis(at.0)).to_string()
+}
+
+impl From<RunView> for RunBody {
+    fn from(view: RunView) -> Self {
+        let run = view.run;
+        let (mut accuracy, mut validation_loss, mut reason, mut finished) = (None, None, None, None);
+        if let RunState::Done { outcome, finished_at } = &run.state {
+            finished = Some(*finished_at);
+            match outcome {
+                Outcome::Succeeded { accuracy: printed, validation_loss: loss } => {
+                    accuracy = Some(printed.text().to_owned());
+                    validation_loss = *loss;
+                }
+                Outcome::Failed { reason: why } => reason = Some(why.clone()),
+                Outcome::Cancelled => {}
+            }
+        }
+        let duration = run.last_started_at.zip(finished).map(|(from, to)| to.0.saturating_sub(from.0) as f64 / 1000.0);
+        Self {
+            id: run.id.to_string(),
+            state: run.state.name(),
+            model: view.model,
+            experiment: view.experiment,
+            dataset: view.dataset,
+            dataset_version: run.spec.version.number.0,
+            learning_rate: run.spec.parameters.learning_rate,
+            layers: run.spec.parameters.layers,
+            steps: run.spec.parameters.steps,
+            seed: run.spec.seed,
+            sweep_id: run.sweep.map(|sweep| sweep.to_string()),
+            accuracy,
+            validation_loss,
+            reason,
+            log_tail: None,
+            attempts: run.attempts,
+            submitted_at: time(run.stamp.created_at),
+            started_at: run.last_started_at.map(time),
+            finished_at: finished.map(time),
+            duration_seconds: duration,
+        }
+    }
+}
+
+fn answer<T: Serialize>(outcome: Result<T>) -> HttpResponse {
+    match outcome {
+        Ok(body) => HttpResponse::Ok().json(body),
+        Err(error) => response(Shape::Problem, &error),
+    }
+}
+
+fn id(path: &str) -> Result<RunId> {
+    path.parse().map_err(|error: ParseIdError| Error::parameter(error.to_string()))
+}
+
+async fn list(services: Data<Services>, request: HttpRequest) -> HttpResponse {
+    let given = Parameters::from_query(request.query_string());
+    let outcome = (|| {
+        let model = given.name("model")?;
+        let limit = page::limit(&given)?;
+        let runs = services.runs(Actor::LOCAL, &model, page::cursor(&given)?, limit + 1)?;
+        let next_cursor = runs.get(limit).and_then(|_| runs.get(limit - 1)).map(|view| view.run.id.to_string());
+        let data: Vec<RunBody> = runs.into_iter().take(limit).map(RunBody::from).collect();
+        Ok(Page { data, next_cursor })
+    })();
+    answer(outcome)
+}
+
+async fn get(services: Data<Services>, path: Path<String>) -> HttpResponse {
+    let outcome = async {
+        let id = id(&path)?;
+        let mut body = RunBody::from(services.run(Actor::LOCAL, id)?);
+        if body.reason.is_some() {
+            let log = services.run_log(Actor::LOCAL, id)?;
+            let tail = tokio::task::spawn_blocking(move || tail(log)).await.map_err(Error::internal)?;
+            body.log_tail = Some(tail.map_err(Error::internal)?);
+        }
+        Ok(body)
+    };
+    answer(outcome.await)
+}
+
+fn tail(path: PathBuf) -> io::Result<Vec<String>> {
+    let Some(mut file) = open(path)? else { return Ok(Vec::new()) };
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    Ok(lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|line| (*line).to_owned()).collect())
+}
+
+/// Opens a file of a run; one that printed nothing has none.
+fn open(path: PathBuf) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn log(services: Data<Services>, path: Path<String>) -> HttpResponse {
+    match id(&path).and_then(|id| services.run_log(Actor::LOCAL, id)) {
+        Ok(path) => send("text/plain; charset=utf-8", path).await,
+        Err(error) => response(Shape::Problem, &error),
+    }
+}
+
+async fn metrics(services: Data<Services>, path: Path<String>) -> HttpResponse {
+    match id(&path).and_then(|id| services.run_points(Actor::LOCAL, id)) {
+        Ok(path) => send("application/jsonl", path).await,
+        Err(error) => response(Shape::Problem, &error),
+    }
+}
+
+/// Sends what a file holds now.
+async fn send(content_type: &'static str, path: PathBuf) -> HttpResponse {
+    let opened = tokio::task::spawn_blocking(move || {
+        let file = open(path)?;
+        let length = file.as_ref().map(File::metadata).transpose()?.map_or(0, |file| file.len());
+        io::Result::Ok((file, length))
+    });
+    let opened = opened.await.map_err(io::Error::other).and_then(|opened| opened);
+    let mut answer = HttpResponse::Ok();
+    // What a script printed is never to be taken for a page.
+    answer.content_type(content_type).insert_header(("x-content-type-options", "nosniff"));
+    match opened {
+        Ok((Some(file), length)) => answer.no_chunking(length).streaming(pieces(file, length)),
+        Ok((None, _)) => answer.finish(),
+        Err(error) => response(Shape::Problem, &Error::internal(error)),
+    }
+}
+
+/// The first `length` bytes of a file, which may be growing.
+fn pieces(file: File, length: u64) -> impl futures::Stream<Item = io::Result<Bytes>> {
+    futures::stream::try_unfold((file, length), |(mut file, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let read = tokio::task::spawn_blocking(move || {
+            let mut piece = vec![0; PIECE.min(usize::try_from(left).unwrap_or(PIECE))];
+            let length = file.read(&mut piece)?;
+            piece.truncate(length);
+            io::Result::Ok((file, piece))
+        });
+        let (file, piece) = read.await.map_err(io::Error::other)??;
+        if piece.is_empty() {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+        }
+        let left = left - piece.len() as u64;
+        Ok(Some((Bytes::from(piece), (file, left))))
+    })
+}
+
+async fn cancel(services: Data<Services>, path: Path<String>) -> HttpResponse {
+    let outcome = async {
+        let id = id(&path)?;
+        services.cancel_run(Actor::LOCAL, id).await?;
+        Ok(RunBody::from(services.run(Actor::LOCAL, id)?))
+    };
+    match outcome.await {
+        Ok(body) => HttpResponse::Accepted().json(body),
+        Err(error) => response(Shape::Problem, &error),
+    }
+}

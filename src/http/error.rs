@@ -1,0 +1,76 @@
+//! The only place that knows status codes, and the three shapes in which an API says that something went wrong.
+
+use crate::domain::error::{Code, Error};
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use serde_json::json;
+
+/// The shape of an API's errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// The experiments API: `{"status":"ERROR","message":...}`.
+    Experiments,
+    /// Its `/test`, which spells the key with a capital.
+    Test,
+    /// `/api/v1`: problem details (RFC 9457).
+    Problem,
+}
+
+/// The status of each code.
+pub fn status(code: Code) -> StatusCode {
+    match code {
+        Code::InvalidParameter | Code::InvalidBody => StatusCode::BAD_REQUEST,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::NoResults | Code::NoImages | Code::Conflict => StatusCode::CONFLICT,
+        Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::NotAnImage => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Code::FetchFailed | Code::PredictionFailed => StatusCode::BAD_GATEWAY,
+        Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        Code::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Writes a failure; the log gets the causes that a client does not.
+pub fn response(shape: Shape, error: &Error) -> HttpResponse {
+    let status = status(error.code);
+    if status.is_server_error() {
+        tracing::warn!(code = error.code.as_str(), %error, "a request failed");
+    }
+    let mut response = HttpResponse::build(status);
+    match shape {
+        Shape::Experiments => {
+            response.json(json!({ "status": "ERROR", "message": error.message, "code": error.code.as_str() }))
+        }
+        Shape::Test => {
+            response.json(json!({ "Status": "ERROR", "message": error.message, "code": error.code.as_str() }))
+        }
+        Shape::Problem => problem(status, error.code.as_str(), &error.message),
+    }
+}
+
+/// Writes problem details.
+pub fn problem(status: StatusCode, code: &str, detail: &str) -> HttpResponse {
+    let body = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or("Error"),
+        "status": status.as_u16(),
+        "detail": detail,
+        "code": code,
+    });
+    HttpResponse::build(status).content_type("application/problem+json").body(body.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_an_error_status() {
+        for code in Code::ALL {
+            assert!(status(code).is_client_error() || status(code).is_server_error(), "{code:?}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Multipart forms: fields in any order and one image, streamed, with a deadline for a slow sender.
+
+use super::parameters::Parameters;
+use crate::domain::error::{Code, Error, Result};
+use crate::service::Services;
+use crate::service::images::{CheckedImage, too_large};
+use actix_multipart::{Field, Multipart, MultipartError};
+use actix_web::HttpRequest;
+use actix_web::http::header::CONTENT_LENGTH;
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use std::time::{Duration, Instant};
+
+/// The longest value of a field, in bytes.
+const MAX_FIELD: usize = 4096;
+
+/// The most parts of a form.
+const MAX_PARTS: usize = 32;
+
+/// Room for the fields and boundaries around an image.
+const MAX_AROUND: u64 = 256 << 10;
+
+/// How long a sender may be silent.
+const MAX_SILENCE: Duration = Duration::from_secs(30);
+
+/// After this long a sender has to have kept to the least rate.
+const RATE_FROM: Duration = Duration::from_secs(20);
+
+/// The least rate, in bytes a second.
+const LEAST_RATE: u64 = 1024;
+
+/// A form that was read to its end.
+pub struct Form {
+    /// Its fields.
+    pub fields: Parameters,
+    file: Option<(String, CheckedImage)>,
+}
+
+impl Form {
+    /// The image and what the client called it.
+    ///
+    /// # Errors
+    /// `invalid_body` where there was none.
+    pub fn into_file(self) -> Result<(String, CheckedImage)> {
+        self.file.ok_or_else(|| {
+            Error::new(Code::InvalidBody, "the field `file` is missing: send the image as a file, as in curl -F file=@cat.jpg")
+        })
+    }
+}
+
+/// Watches how fast a body comes.
+struct Pace {
+    since: Instant,
+    received: u64,
+}
+
+impl Pace {
+    async fn next<S, T>(&mut self, stream: &mut S, size: impl Fn(&T) -> usize) -> Result<Option<T>>
+    where
+        S: Stream<Item = std::result::Result<T, MultipartError>> + Unpin,
+    {
+        let slow = || Error::new(Code::RequestTimeout, "the body came too slowly; send it again over a better line");
+        let item = tokio::time::timeout(MAX_SILENCE, stream.next()).await.map_err(|_| slow())?;
+        let Some(item) = item else { return Ok(None) };
+        let item = item.map_err(broken)?;
+        self.received += size(&item) as u64;
+        let elapsed = self.since.elapsed();
+        if elapsed > RATE_FROM && self.received < elapsed.as_secs() * LEAST_RATE {
+            return Err(slow());
+        }
+        Ok(Some(item))
+    }
+}
+
+fn broken(error: MultipartError) -> Error {
+    Error::new(
+        Code::InvalidBody,
+        format!("the body is no complete multipart form: {error}; send it as curl -F does"),
+    )
+}
+
+/// Reads a form to its end.
+///
+/// # Errors
+/// `invalid_body`, `too_large`, `not_an_image`, `request_timeout`; nothing is left on the disk then.
+pub async fn read(services: &Services, request: &HttpRequest, mut body: Multipart) -> Result<Form> {
+    let limit = services.limits().max_upload_bytes;
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit + MAX_AROUND) {
+        return Err(too_large(limit));
+    }
+    let mut pace = Pace { since: Instant::now(), received: 0 };
+    let mut form = Form { fields: Parameters::default(), file: None };
+    let mut parts = 0;
+    while let Some(mut field) = pace.next(&mut body, |_| 0).await? {
+        parts += 1;
+        if parts > MAX_PARTS {
+            return Err(Error::new(Code::InvalidBody, format!("the form has more than {MAX_PARTS} parts")));
+        }
+        let name = field.name().unwrap_or_default().to_owned();
+        let file_name = field.content_disposition().and_then(|header| header.get_filename()).map(str::to_owned);
+        match file_name {
+            Some(file_name) if name == "file" => {
+                if form.file.is_some() {
+                    return Err(Error::new(Code::InvalidBody, "the form has more than one `file`; send one image a call"));
+                }
+                form.file = Some((file_name, read_image(services, &mut pace, &mut field).await?));
+            }
+            Some(_) => return Err(Error::new(Code::InvalidBody, format!("the form has a file named `{}`; the image goes into `file`", shown(&name)))),
+            None if name == "file" => {
+                let bytes = read_image(services, &mut pace, &mut field).await?;
+                form.file = Some((String::new(), bytes));
+            }
+            None => {
+                let value = read_text(&name, &mut pace, &mut field).await?;
+                form.fields.push(name, value);
+            }
+        }
+    }
+    Ok(form)
+}
+
+fn shown(name: &str) -> String {
+    name.chars().take(40).collect()
+}
+
+async fn read_image(services: &Services, pace: &mut Pace, field: &mut Field) -> Result<CheckedImage> {
+    let mut upload = services.begin_upload();
+    while let Some(piece) = pace.next(field, Bytes::len).await? {
+        upload.write(piece).await?;
+    }
+    upload.finish().await
+}
+
+async fn read_text(name: &str, pace: &mut Pace, field: &mut Field) -> Result<String> {
+    let mut value = Vec::new();
+    while let Some(piece) = pace.next(field, Bytes::len).await? {
+        value.extend_from_slice(&piece);
+        if value.len() > MAX_FIELD {
+            return Err(Error::parameter(format!("{} is longer than {MAX_FIELD} bytes", shown(name))));
+        }
+    }
+    String::from_utf8(value).map_err(|_| Error::parameter(format!("{} is not UTF-8 text", shown(name))))
+}

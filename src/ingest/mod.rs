@@ -1,0 +1,4 @@
+//! Bytes from outside made safe. Knows nothing of HTTP handlers or storage.
+
+pub mod container;
+pub mod fetch;

@@ -1,0 +1,254 @@
+//! The durable queue's one master: it settles what ended, claims what is next, and hands jobs to the executor.
+//!
+//! Everything that happened since the last look goes into one transaction together with the next claims, so a slot
+//! costs one sync: a result is durable before its slot is used again, and a claim before its child starts. It waits
+//! for messages and otherwise sleeps. Knows the store and the executor's trait; not processes, not HTTP.
+
+mod handle;
+mod settle;
+
+pub use handle::{Handle, Message, Scheduled, start};
+
+use crate::domain::error::Result;
+use crate::domain::ids::{ModelId, RunId};
+use crate::domain::job::{Job, RunEvent, Sharing};
+use crate::domain::stamp::{Clock, Timestamp};
+use crate::executor::Executor;
+use crate::store::queue::{self, Band};
+use crate::store::{Store, Tx};
+use settle::Settlement;
+use std::sync::Arc;
+
+/// How long a server has to stay up before it tries again what it went down under twice: its owner gets time to
+/// look, and a server that is killed from outside does not blame its runs.
+pub const SUSPECT_DELAY_MS: u64 = 10_000;
+
+/// How long to wait before looking again whether a full disk has room.
+const ROOM_DELAY_MS: u64 = 15_000;
+
+/// A place at which tests can pull the plug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// Nothing is written yet.
+    BeforeCommit,
+    /// Written, and nobody told.
+    AfterCommit,
+    /// Jobs are started.
+    AfterDispatch,
+}
+
+/// Says whether to stop dead at a point.
+pub type Probe = Box<dyn FnMut(Point) -> bool + Send>;
+
+/// What the scheduler is made of.
+pub struct Parts {
+    /// Where runs are kept.
+    pub store: Store,
+    /// Who carries them out.
+    pub executor: Arc<dyn Executor>,
+    /// Which runs may share a job.
+    pub sharing: Arc<dyn Sharing>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// How many jobs run at once.
+    pub concurrency: usize,
+}
+
+/// What the scheduler remembers between looks; everything else is in the store.
+#[derive(Debug, Clone, Copy)]
+struct Memory {
+    /// Slots without a job.
+    free: usize,
+    /// The model that had the last turn.
+    last_model: Option<ModelId>,
+    /// True while a suspect runs alone.
+    suspect_runs: bool,
+    /// True once nothing more is to be started.
+    stopping: bool,
+}
+
+/// The scheduler. [`tick`](Self::tick) is one step; a thread calls it, or a test does.
+pub struct Scheduler {
+    parts: Parts,
+    memory: Memory,
+    booted_at: Timestamp,
+    /// When to look again though no message came.
+    look_again_at: Option<Timestamp>,
+    probe: Probe,
+}
+
+impl Scheduler {
+    /// A scheduler at rest.
+    pub fn new(parts: Parts, probe: Option<Probe>) -> Self {
+        let booted_at = parts.clock.now();
+        let memory =
+            Memory { free: parts.concurrency, last_model: None, suspect_runs: false, stopping: false };
+        Self { parts, memory, booted_at, look_again_at: None, probe: probe.unwrap_or_else(|| Box::new(|_| false)) }
+    }
+
+    /// Settles what an unclean end left behind: runs that had a slot go back to the queue, or are held responsible.
+    /// Returns how many there were.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn recover(&self) -> Result<usize> {
+        let now = self.parts.clock.now();
+        self.parts.store.settle(move |tx| settle::recover(tx, now)).wait()
+    }
+
+    /// True once nothing more is started and every slot is free.
+    pub fn is_drained(&self) -> bool {
+        self.memory.stopping && self.memory.free == self.parts.concurrency
+    }
+
+    /// Milliseconds until the next look that nobody asks for.
+    pub fn look_again_in_ms(&self) -> Option<u64> {
+        let now = self.parts.clock.now().0;
+        self.look_again_at.map(|at| at.0.saturating_sub(now))
+    }
+
+    /// One step: settles what the messages report, claims for the free slots, starts what was claimed.
+    ///
+    /// # Errors
+    /// What the store says; then nothing was written and nothing started.
+    pub fn tick(&mut self, messages: Vec<Message>) -> Result<Step> {
+        let mut settlement = Settlement::default();
+        let mut memory = self.memory;
+        for message in messages {
+            match message {
+                Message::Wake => {}
+                Message::Event(RunEvent::SlotFree) => {
+                    memory.free = (memory.free + 1).min(self.parts.concurrency);
+                    memory.suspect_runs = false;
+                }
+                Message::Event(RunEvent::Ended { run, attempt, ending }) => {
+                    settlement.endings.push((run, attempt, ending));
+                }
+                Message::Cancel { run, actor, answer } => settlement.cancels.push((run, actor, answer)),
+                Message::Stop => {
+                    if !memory.stopping {
+                        self.parts.executor.stop();
+                    }
+                    memory.stopping = true;
+                }
+            }
+        }
+        if (self.probe)(Point::BeforeCommit) {
+            return Ok(Step::Crashed);
+        }
+        let committed = self.commit(&mut settlement, memory);
+        if committed.is_ok() && (self.probe)(Point::AfterCommit) {
+            return Ok(Step::Crashed);
+        }
+        let (claimed, cancelled) = match committed {
+            Ok(done) => done,
+            Err(error) => {
+                // The slots are free whatever the disk says; what they did is still leased and comes back at boot.
+                self.memory = memory;
+                settlement.answer(Err(error.clone()));
+                return Err(error);
+            }
+        };
+        self.memory = claimed.memory;
+        self.look_again_at = claimed.look_again_at;
+        for run in cancelled {
+            self.parts.executor.cancel(run);
+        }
+        settlement.answer(Ok(()));
+        for job in claimed.jobs {
+            self.parts.executor.start(job);
+        }
+        if (self.probe)(Point::AfterDispatch) {
+            return Ok(Step::Crashed);
+        }
+        Ok(Step::Done)
+    }
+
+    fn commit(&self, settlement: &mut Settlement, memory: Memory) -> Result<(Claimed, Vec<RunId>)> {
+        let now = self.parts.clock.now();
+        let (endings, cancels) = settlement.writes();
+        let plan = Plan {
+            memory,
+            concurrency: self.parts.concurrency,
+            has_room: self.parts.store.has_room(),
+            suspects_from: Timestamp(self.booted_at.0 + SUSPECT_DELAY_MS),
+            now,
+            sharing: Arc::clone(&self.parts.sharing),
+        };
+        let (claimed, cancelled, refusals) = self
+            .parts
+            .store
+            .settle(move |tx| {
+                settle::end(tx, endings, now)?;
+                let (cancelled, refusals) = settle::cancel(tx, &cancels, now)?;
+                Ok((plan.claim(tx)?, cancelled, refusals))
+            })
+            .wait()?;
+        settlement.refusals = refusals;
+        Ok((claimed, cancelled))
+    }
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// As it should.
+    Done,
+    /// A probe pulled the plug.
+    Crashed,
+}
+
+struct Plan {
+    memory: Memory,
+    concurrency: usize,
+    has_room: bool,
+    suspects_from: Timestamp,
+    now: Timestamp,
+    sharing: Arc<dyn Sharing>,
+}
+
+struct Claimed {
+    memory: Memory,
+    jobs: Vec<Job>,
+    look_again_at: Option<Timestamp>,
+}
+
+impl Plan {
+    /// Takes runs for the free slots.
+    fn claim(mut self, tx: &mut Tx<'_>) -> Result<Claimed> {
+        let mut jobs = Vec::new();
+        let mut look_again_at = None;
+        while self.memory.free > 0 && !self.memory.stopping && !self.memory.suspect_runs {
+            let Some((waiting, band)) = self.next(tx, &mut look_again_at)? else { break };
+            let Some(job) = settle::claim(tx, waiting.run, self.sharing.as_ref(), self.now)? else { break };
+            self.memory.free -= 1;
+            self.memory.last_model = Some(waiting.model);
+            self.memory.suspect_runs = band == Band::Suspect;
+            jobs.push(job);
+        }
+        Ok(Claimed { memory: self.memory, jobs, look_again_at })
+    }
+
+    /// The run whose turn it is; a suspect only once nothing else waits or runs, and not right after boot.
+    fn next(&self, tx: &Tx<'_>, look_again_at: &mut Option<Timestamp>) -> Result<Option<(queue::Waiting, Band)>> {
+        let ordinary = queue::next(tx, Band::Ordinary, self.memory.last_model)?;
+        let suspect = match ordinary {
+            Some(_) => None,
+            None => queue::next(tx, Band::Suspect, None)?,
+        };
+        if (ordinary.is_some() || suspect.is_some()) && !self.has_room {
+            *look_again_at = Some(Timestamp(self.now.0 + ROOM_DELAY_MS));
+            return Ok(None);
+        }
+        if let Some(waiting) = ordinary {
+            return Ok(Some((waiting, Band::Ordinary)));
+        }
+        let Some(waiting) = suspect else { return Ok(None) };
+        if self.now < self.suspects_from {
+            *look_again_at = Some(self.suspects_from);
+            return Ok(None);
+        }
+        let is_alone = self.memory.free == self.concurrency;
+        Ok(is_alone.then_some((waiting, Band::Suspect)))
+    }
+}

@@ -1,0 +1,186 @@
+//! What the scheduler writes: every change of a run's state goes through here.
+//!
+//! A report that does not fit the record, from a worker that was overtaken, changes nothing. Knows records and
+//! transitions; not when they are due.
+
+use crate::domain::account::Actor;
+use crate::domain::error::{Code, Error, Result};
+use crate::domain::event::EventKind;
+use crate::domain::ids::RunId;
+use crate::domain::job::{Ending, Job, JobRun, RunNames, Sharing};
+use crate::domain::result::ExperimentResult;
+use crate::domain::run::{Action, Outcome, Run, RunState, transition};
+use crate::domain::stamp::Timestamp;
+use crate::store::{Read, Tx, datasets, experiments, models, queue, results, runs};
+use tokio::sync::oneshot;
+
+/// The answer to a request to cancel.
+pub type CancelAnswer = oneshot::Sender<Result<()>>;
+
+/// What the messages of one step ask for.
+#[derive(Default)]
+pub(super) struct Settlement {
+    pub endings: Vec<(RunId, u32, Ending)>,
+    pub cancels: Vec<(RunId, Actor, CancelAnswer)>,
+    /// The cancels that were refused, by their place.
+    pub refusals: Vec<Option<Error>>,
+}
+
+impl Settlement {
+    /// The part that goes into the transaction.
+    pub fn writes(&mut self) -> (Vec<(RunId, u32, Ending)>, Vec<(RunId, Actor)>) {
+        let cancels = self.cancels.iter().map(|(run, actor, _)| (*run, *actor)).collect();
+        (std::mem::take(&mut self.endings), cancels)
+    }
+
+    /// Tells those who asked what became of it.
+    pub fn answer(&mut self, committed: Result<()>) {
+        let mut refusals = std::mem::take(&mut self.refusals).into_iter();
+        for (_, _, answer) in self.cancels.drain(..) {
+            let outcome = match refusals.next().flatten() {
+                Some(refusal) => Err(refusal),
+                None => committed.clone(),
+            };
+            // Whoever asked may have gone.
+            let _ = answer.send(outcome);
+        }
+    }
+}
+
+fn actor_of(run: &Run) -> Actor {
+    Actor { account: run.stamp.owner, project: run.stamp.project }
+}
+
+/// Applies one action; a refused one is logged and changes nothing.
+fn apply(tx: &mut Tx<'_>, run: &Run, action: Action, now: Timestamp) -> Result<Option<Run>> {
+    match transition(run, action, now) {
+        Ok(next) => {
+            runs::put(tx, Some(run), &next)?;
+            let kind = match (&run.state, &next.state) {
+                (_, RunState::Queued) => EventKind::RunRequeued,
+                (RunState::Queued, RunState::Running { .. }) => EventKind::RunStarted,
+                (_, RunState::Running { .. }) => EventKind::RunCancelRequested,
+                (_, RunState::Done { outcome, .. }) => match outcome {
+                    Outcome::Succeeded { .. } => EventKind::RunSucceeded,
+                    Outcome::Failed { .. } => EventKind::RunFailed,
+                    Outcome::Cancelled => EventKind::RunCancelled,
+                },
+            };
+            tx.event(actor_of(run), now, kind, run.id.0, run.spec.model.0)?;
+            Ok(Some(next))
+        }
+        Err(refused) => {
+            tracing::warn!(run = %run.id, %refused, "a report was ignored");
+            Ok(None)
+        }
+    }
+}
+
+/// Writes down how attempts ended.
+pub(super) fn end(tx: &mut Tx<'_>, endings: Vec<(RunId, u32, Ending)>, now: Timestamp) -> Result<()> {
+    for (id, attempt, ending) in endings {
+        let Some(run) = runs::get(tx, id)? else {
+            tracing::warn!(run = %id, "a run that is not stored was reported");
+            continue;
+        };
+        let action = match ending {
+            Ending::Succeeded { accuracy, validation_loss } => {
+                Action::Finish { attempt, outcome: Outcome::Succeeded { accuracy, validation_loss } }
+            }
+            Ending::Failed(reason) => Action::Finish { attempt, outcome: Outcome::Failed { reason } },
+            Ending::Cancelled => Action::Finish { attempt, outcome: Outcome::Cancelled },
+            Ending::Stopped => Action::Yield { attempt },
+        };
+        if let Some(done) = apply(tx, &run, action, now)? {
+            record_result(tx, &done)?;
+        }
+    }
+    Ok(())
+}
+
+fn record_result(tx: &mut Tx<'_>, run: &Run) -> Result<()> {
+    let RunState::Done { outcome: Outcome::Succeeded { accuracy, validation_loss }, .. } = &run.state else {
+        return Ok(());
+    };
+    let experiment = experiments::get(tx, run.spec.experiment)?
+        .ok_or_else(|| Error::internal(format!("{} of {} is not stored", run.spec.experiment, run.id)))?;
+    let result = ExperimentResult {
+        experiment: run.spec.experiment,
+        dataset: run.spec.version.dataset,
+        version: run.spec.version,
+        run: run.id,
+        ordinal: experiment.ordinal,
+        accuracy: accuracy.clone(),
+        validation_loss: *validation_loss,
+    };
+    results::record(tx, run.spec.model, &result)
+}
+
+/// Writes down what somebody wants stopped. Returns the runs to be told, and for each request its refusal.
+pub(super) fn cancel(
+    tx: &mut Tx<'_>,
+    cancels: &[(RunId, Actor)],
+    now: Timestamp,
+) -> Result<(Vec<RunId>, Vec<Option<Error>>)> {
+    let mut to_tell = Vec::new();
+    let mut refusals = Vec::new();
+    for (id, _actor) in cancels {
+        let refusal = match runs::get(tx, *id)? {
+            None => Some(Error::new(Code::NotFound, format!("there is no run {id}"))),
+            Some(run) if matches!(run.state, RunState::Done { .. }) => {
+                Some(Error::new(Code::Conflict, format!("run {id} is over: it has {}", run.state.name())))
+            }
+            Some(run) => {
+                let next = apply(tx, &run, Action::Cancel, now)?;
+                if next.is_some_and(|next| matches!(next.state, RunState::Running { .. })) {
+                    to_tell.push(*id);
+                }
+                None
+            }
+        };
+        refusals.push(refusal);
+    }
+    Ok((to_tell, refusals))
+}
+
+/// Takes a run and those that may share its job. `None` where the record does not allow it.
+pub(super) fn claim(tx: &mut Tx<'_>, id: RunId, sharing: &dyn Sharing, now: Timestamp) -> Result<Option<Job>> {
+    let first = runs::get(tx, id)?.ok_or_else(|| Error::internal(format!("{id} waits but is not stored")))?;
+    let mut members = vec![first.clone()];
+    if sharing.most() > 1 {
+        for other in queue::behind(tx, &first, sharing.most() * 4)? {
+            let Some(other) = runs::get(tx, other)? else { continue };
+            if members.len() < sharing.most() && sharing.can_share(&first.spec, &other.spec) {
+                members.push(other);
+            }
+        }
+    }
+    let mut job = Job { runs: Vec::with_capacity(members.len()) };
+    for run in members {
+        let names = names_of(tx, &run)?;
+        if let Some(claimed) = apply(tx, &run, Action::Claim, now)? {
+            job.runs.push(JobRun { run: run.id, attempt: claimed.attempts, spec: run.spec, names });
+        }
+    }
+    Ok((!job.runs.is_empty()).then_some(job))
+}
+
+/// The names that a run's script is told.
+fn names_of(reader: &impl Read, run: &Run) -> Result<RunNames> {
+    let model = models::get(reader, run.spec.model)?;
+    let experiment = experiments::get(reader, run.spec.experiment)?;
+    Ok(RunNames {
+        model: model.map(|model| model.name.as_str().to_owned()).unwrap_or_default(),
+        experiment: experiment.map(|experiment| experiment.name.as_str().to_owned()).unwrap_or_default(),
+        dataset: datasets::must_get(reader, run.spec.version.dataset)?.name_text().to_owned(),
+    })
+}
+
+/// Settles what had a slot when the server went down.
+pub(super) fn recover(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize> {
+    let leased = runs::leased(tx)?;
+    for run in &leased {
+        apply(tx, run, Action::Crash, now)?;
+    }
+    Ok(leased.len())
+}

@@ -1,0 +1,362 @@
+//! Images: taken in, checked by their container, stored once, added to datasets.
+//!
+//! Bytes go to a temporary file in the data folder while they are hashed; nothing is recorded before the file is
+//! durable, and nothing stays of what is refused.
+
+use super::Services;
+use crate::blob::{BlobStore, BlobWriter, StagedBlob};
+use crate::domain::account::Actor;
+use crate::domain::blob::{Blob, ContentHash};
+use crate::domain::dataset::{Dataset, Entry};
+use crate::domain::error::{Code, Error, Result};
+use crate::domain::event::EventKind;
+use crate::domain::name::{ImageName, Label, Name};
+use crate::ingest::container::{self, ContainerError, ImageInfo};
+use crate::ingest::fetch::{FetchError, FetchFault};
+use crate::store::{Store, Tx, blobs, datasets, manifests, models};
+use bytes::Bytes;
+use std::io;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+
+/// The most urls in one call.
+pub const MAX_URLS: usize = 3;
+
+/// What is kept in memory before a thread writes it: most uploads fit, and a slow sender of a small file holds no thread.
+const SMALL: usize = 64 << 10;
+
+/// Pieces on their way to the writing thread.
+const PIPELINE: usize = 4;
+
+/// An image on its way in. Dropped before its end, it leaves nothing behind.
+pub struct Upload {
+    blobs: Arc<dyn BlobStore>,
+    turns: Arc<Semaphore>,
+    max_bytes: u64,
+    max_pixels: u64,
+    received: u64,
+    small: Vec<u8>,
+    large: Option<Pipe>,
+}
+
+struct Pipe {
+    pieces: mpsc::Sender<Bytes>,
+    writer: JoinHandle<io::Result<Box<dyn StagedBlob>>>,
+}
+
+/// A complete image whose container is sound.
+pub struct CheckedImage {
+    staged: Box<dyn StagedBlob>,
+    info: ImageInfo,
+}
+
+/// An image with what the client said about it.
+pub struct NewImage {
+    /// The image.
+    pub image: CheckedImage,
+    /// What the client called the file, with its folder where it had one.
+    pub file_name: String,
+    /// The label that it gave.
+    pub label: Option<Label>,
+}
+
+impl Services {
+    /// Begins to take an image in.
+    pub fn begin_upload(&self) -> Upload {
+        Upload {
+            blobs: Arc::clone(&self.parts.blobs),
+            turns: Arc::clone(&self.uploads),
+            max_bytes: self.parts.limits.max_upload_bytes,
+            max_pixels: self.parts.limits.max_image_pixels,
+            received: 0,
+            small: Vec::new(),
+            large: None,
+        }
+    }
+
+    /// Says whether images could be added, before their bytes have come.
+    ///
+    /// # Errors
+    /// `not_found` for what was named, `disk_full`.
+    pub fn check_target(&self, actor: Actor, model: &Name, dataset: Option<&Name>) -> Result<()> {
+        let store = &self.parts.store;
+        let model = models::named(store, actor.project, model)?;
+        if let Some(name) = dataset {
+            datasets::named(store, model.id, name)?;
+        }
+        if store.has_room() { Ok(()) } else { Err(Store::disk_full()) }
+    }
+
+    /// Adds images to a model, and to one of its datasets where one is named; all or none.
+    ///
+    /// # Errors
+    /// `not_found` for what was named, `disk_full`.
+    pub async fn add_images(&self, actor: Actor, model: Name, dataset: Option<Name>, images: Vec<NewImage>) -> Result<()> {
+        self.check_target(actor, &model, dataset.as_ref())?;
+        let now = self.now();
+        let mut additions = Vec::with_capacity(images.len());
+        for image in images {
+            additions.push(self.keep(image).await?);
+        }
+        let write = self.parts.store.write(move |tx| {
+            let model = models::named(tx, actor.project, &model)?;
+            let mut targets = vec![datasets::must_get(tx, model.all_images)?];
+            if let Some(name) = &dataset {
+                targets.push(datasets::named(tx, model.id, name)?);
+            }
+            for mut target in targets {
+                let mut changed = false;
+                for addition in &additions {
+                    changed |= add(tx, &mut target, addition)?;
+                }
+                if changed {
+                    target.stamp.touch(now);
+                    datasets::put(tx, &target)?;
+                    tx.event(actor, now, EventKind::ImageAdded, target.id.0, model.id.0)?;
+                }
+            }
+            Ok(())
+        });
+        write.await
+    }
+
+    /// Fetches images and adds them; all or none.
+    ///
+    /// # Errors
+    /// As [`add_images`](Self::add_images); `fetch_failed` for a url that could not be fetched, `not_an_image` for what
+    /// it gave, each naming the url.
+    pub async fn add_from_urls(
+        &self,
+        actor: Actor,
+        model: Name,
+        dataset: Option<Name>,
+        label: Option<Label>,
+        urls: &[String],
+    ) -> Result<()> {
+        self.check_target(actor, &model, dataset.as_ref())?;
+        let mut images = Vec::with_capacity(urls.len());
+        for url in urls {
+            let (image, file_name) = self.fetch(url).await?;
+            images.push(NewImage { image, file_name, label: label.clone() });
+        }
+        self.add_images(actor, model, dataset, images).await
+    }
+
+    async fn fetch(&self, url: &str) -> Result<(CheckedImage, String)> {
+        let mut fetched = self.parts.fetcher.fetch(url).await.map_err(fetch_error)?;
+        let mut upload = self.begin_upload();
+        while let Some(piece) = fetched.chunk().await.map_err(fetch_error)? {
+            upload.write(piece).await?;
+        }
+        let named = |error: Error| Error { message: format!("{url}: {}", error.message), ..error };
+        let image = upload.finish().await.map_err(named)?;
+        Ok((image, fetched.file_name))
+    }
+
+    /// Makes an image's bytes durable, unless they are stored already.
+    async fn keep(&self, new: NewImage) -> Result<Addition> {
+        let NewImage { image: CheckedImage { staged, info }, file_name, label } = new;
+        let hash = staged.hash();
+        let addition = Addition {
+            label: label.or_else(|| Label::from_file_name(&file_name)),
+            name: ImageName::from_upload(&file_name, &hash.to_string()[..16], info.format.extension()),
+            blob: Blob {
+                hash,
+                size: staged.size(),
+                format: info.format.extension().to_owned(),
+                width: info.width,
+                height: info.height,
+                references: 0,
+            },
+        };
+        // A record is written after its file is durable, so where there is one there is nothing to do.
+        if blobs::get(&self.parts.store, hash)?.is_none() {
+            let turn = Arc::clone(&self.uploads).acquire_owned().await.map_err(Error::internal)?;
+            let kept = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                staged.keep()
+            });
+            kept.await.map_err(Error::internal)?.map_err(write_error)?;
+        }
+        Ok(addition)
+    }
+}
+
+/// An image that is durable and waits to be recorded.
+struct Addition {
+    label: Option<Label>,
+    name: ImageName,
+    blob: Blob,
+}
+
+/// Adds an entry to `dataset` and a reference to its blob. The very same entry again changes nothing.
+fn add(tx: &mut Tx<'_>, dataset: &mut Dataset, addition: &Addition) -> Result<bool> {
+    let hash = addition.blob.hash;
+    let label = addition.label.as_ref();
+    let hex = hash.to_string();
+    // Other bytes under a taken name get a mark; the longer one is for those whose first 8 digits are equal as well.
+    let candidates = [addition.name.clone(), addition.name.marked(&hex), ImageName::from_upload(&hex, &hex, "png")];
+    for name in candidates {
+        match manifests::find(tx, dataset, label, &name)? {
+            Some(entry) if entry.hash == hash => return Ok(false),
+            Some(_) => {}
+            None => {
+                manifests::append(tx, dataset, &Entry { label: addition.label.clone(), name, hash })?;
+                refer(tx, addition)?;
+                return Ok(true);
+            }
+        }
+    }
+    Err(Error::new(Code::AlreadyExists, format!("the name `{}` is taken by other images", addition.name.as_str())))
+}
+
+fn refer(tx: &mut Tx<'_>, addition: &Addition) -> Result<()> {
+    let mut blob = blobs::get(tx, addition.blob.hash)?.unwrap_or_else(|| addition.blob.clone());
+    blob.references += 1;
+    blobs::put(tx, &blob)
+}
+
+impl Upload {
+    /// Takes some bytes.
+    ///
+    /// # Errors
+    /// `too_large` beyond the limit, `disk_full`.
+    pub async fn write(&mut self, piece: Bytes) -> Result<()> {
+        self.received += piece.len() as u64;
+        if self.received > self.max_bytes {
+            return Err(too_large(self.max_bytes));
+        }
+        match &self.large {
+            None if self.small.len() + piece.len() <= SMALL => {
+                self.small.extend_from_slice(&piece);
+                Ok(())
+            }
+            None => {
+                let pipe = self.start().await?;
+                let first = Bytes::from(std::mem::take(&mut self.small));
+                self.large = Some(pipe);
+                self.pass_on(first).await?;
+                self.pass_on(piece).await
+            }
+            Some(_) => self.pass_on(piece).await,
+        }
+    }
+
+    async fn start(&self) -> Result<Pipe> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(Error::internal)?;
+        let (pieces, mut inbox) = mpsc::channel::<Bytes>(PIPELINE);
+        let blobs = Arc::clone(&self.blobs);
+        let writer = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let mut writer: Box<dyn BlobWriter> = blobs.begin()?;
+            while let Some(piece) = inbox.blocking_recv() {
+                writer.write(&piece)?;
+            }
+            writer.finish()
+        });
+        Ok(Pipe { pieces, writer })
+    }
+
+    async fn pass_on(&mut self, piece: Bytes) -> Result<()> {
+        let Some(pipe) = &self.large else { return Ok(()) };
+        if pipe.pieces.send(piece).await.is_ok() {
+            return Ok(());
+        }
+        // The writer has ended early, so it failed.
+        match self.large.take() {
+            Some(pipe) => Err(staged(pipe).await.err().unwrap_or_else(|| Error::internal("an upload ended early"))),
+            None => Ok(()),
+        }
+    }
+
+    /// All bytes have come: checks the container.
+    ///
+    /// # Errors
+    /// `not_an_image` with what is wrong, `too_large` in pixels.
+    pub async fn finish(self) -> Result<CheckedImage> {
+        let max_pixels = self.max_pixels;
+        if self.received == 0 {
+            return Err(container_error(&ContainerError::Empty));
+        }
+        let large = match self.large {
+            Some(pipe) => Some(staged(pipe).await?),
+            None => None,
+        };
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(Error::internal)?;
+        let (blobs, small) = (self.blobs, self.small);
+        let checked = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            match large {
+                Some(staged) => check(staged, max_pixels),
+                None => check_small(blobs.as_ref(), &small, max_pixels),
+            }
+        });
+        checked.await.map_err(Error::internal)?
+    }
+}
+
+async fn staged(pipe: Pipe) -> Result<Box<dyn StagedBlob>> {
+    drop(pipe.pieces);
+    pipe.writer.await.map_err(Error::internal)?.map_err(write_error)
+}
+
+/// Checks before writing, so that what is refused never touches the disk.
+fn check_small(blobs: &dyn BlobStore, bytes: &[u8], max_pixels: u64) -> Result<CheckedImage> {
+    let info = container::inspect(io::Cursor::new(bytes), max_pixels).map_err(|error| container_error(&error))?;
+    let mut writer = blobs.begin().map_err(write_error)?;
+    writer.write(bytes).map_err(write_error)?;
+    Ok(CheckedImage { staged: writer.finish().map_err(write_error)?, info })
+}
+
+fn check(staged: Box<dyn StagedBlob>, max_pixels: u64) -> Result<CheckedImage> {
+    let file = staged.open().map_err(Error::internal)?;
+    let info = container::inspect(file, max_pixels).map_err(|error| container_error(&error))?;
+    Ok(CheckedImage { staged, info })
+}
+
+impl CheckedImage {
+    /// The staged bytes, for a prediction; they are gone when this is dropped.
+    pub(super) fn into_parts(self) -> (Box<dyn StagedBlob>, ImageInfo) {
+        (self.staged, self.info)
+    }
+
+    /// The hash of the bytes.
+    pub fn hash(&self) -> ContentHash {
+        self.staged.hash()
+    }
+}
+
+/// The failure of an upload beyond the limit.
+pub fn too_large(limit: u64) -> Error {
+    Error::new(
+        Code::TooLarge,
+        format!("the image is larger than {limit} bytes; send a smaller one, or raise server.max_upload_bytes"),
+    )
+}
+
+fn container_error(error: &ContainerError) -> Error {
+    let code = match error {
+        ContainerError::TooLarge { .. } => Code::TooLarge,
+        _ => Code::NotAnImage,
+    };
+    Error::new(code, error.to_string())
+}
+
+fn fetch_error(error: FetchError) -> Error {
+    let code = match error.fault() {
+        FetchFault::Request => Code::InvalidParameter,
+        FetchFault::TooLarge => Code::TooLarge,
+        FetchFault::Remote => Code::FetchFailed,
+        FetchFault::Local => Code::Unavailable,
+    };
+    let answer = Error::new(code, error.to_string());
+    match std::error::Error::source(&error) {
+        Some(source) => answer.because(source),
+        None => answer,
+    }
+}
+
+fn write_error(error: io::Error) -> Error {
+    if error.kind() == io::ErrorKind::StorageFull { Store::disk_full().because(error) } else { Error::internal(error) }
+}

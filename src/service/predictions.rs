@@ -1,0 +1,74 @@
+//! Predictions: one image, asked of the best model. The image is not kept.
+
+use super::Services;
+use super::images::CheckedImage;
+use crate::domain::account::Actor;
+use crate::domain::error::{Error, Result};
+use crate::domain::job::RunNames;
+use crate::domain::name::Name;
+use crate::domain::prediction::{Prediction, PredictionRequest};
+use crate::domain::result::Best;
+use crate::store::runs;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An answer, and whose it is.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The best result, whose model was asked.
+    pub best: Best,
+    /// What its test command printed.
+    pub prediction: Prediction,
+}
+
+/// A second name for a staged file, with the ending that its content has; gone when dropped.
+struct Named(PathBuf);
+
+impl Named {
+    fn new(staged: &Path, ending: &str) -> io::Result<Self> {
+        let mut name = staged.as_os_str().to_owned();
+        name.push(".");
+        name.push(ending);
+        let name = Self(PathBuf::from(name));
+        fs::hard_link(staged, &name.0)?;
+        Ok(name)
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::warn!(%error, path = %self.0.display(), "a temporary file is left behind");
+        }
+    }
+}
+
+impl Services {
+    /// Asks the best model about an image.
+    ///
+    /// # Errors
+    /// `not_found` for the model, `no_results` where nothing has been trained, `prediction_failed` with what the test
+    /// command printed.
+    pub async fn predict(&self, actor: Actor, model: &Name, image: CheckedImage) -> Result<Answer> {
+        let best = self.best(actor, model, None)?;
+        let run = runs::get(&self.parts.store, best.run)?
+            .ok_or_else(|| Error::internal(format!("{} is the best but not stored", best.run)))?;
+        let (staged, info) = image.into_parts();
+        let path = staged.path();
+        let named = tokio::task::spawn_blocking(move || Named::new(&path, info.format.extension()));
+        let named = named.await.map_err(Error::internal)?.map_err(Error::internal)?;
+        let request = PredictionRequest {
+            run: best.run,
+            spec: run.spec,
+            names: RunNames {
+                model: model.as_str().to_owned(),
+                experiment: best.experiment_name.clone(),
+                dataset: best.dataset_name.clone(),
+            },
+            image: named.0.clone(),
+        };
+        let prediction = self.parts.predictor.predict(request).await?;
+        Ok(Answer { best, prediction })
+    }
+}

@@ -1,0 +1,113 @@
+//! Results: the best, and all of them a page at a time.
+
+use super::Services;
+use crate::domain::account::Actor;
+use crate::domain::error::{Code, Error, Result};
+use crate::domain::experiment::HyperParameters;
+use crate::domain::ids::{DatasetId, ModelId};
+use crate::domain::name::Name;
+use crate::domain::result::Best;
+use crate::store::results::{self, Scope};
+use crate::store::{Store, datasets, experiments, models};
+use std::collections::HashMap;
+
+/// Experiments looked up at once.
+const PAGE: usize = 200;
+
+/// An experiment with its results.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExperimentAccuracies {
+    /// Its name.
+    pub experiment: String,
+    /// What it is told.
+    pub parameters: HyperParameters,
+    /// (accuracy as printed, dataset name), in the order in which the datasets were made.
+    pub accuracies: Vec<(String, String)>,
+}
+
+/// Experiments with their results, a page at a time, in the order of creation.
+pub struct AccuracyPages {
+    store: Store,
+    model: ModelId,
+    /// Only this one, where one was asked for.
+    only: Option<Name>,
+    next: Option<u32>,
+    dataset_names: HashMap<DatasetId, String>,
+}
+
+impl Services {
+    /// The best result of a model, or of one of its experiments.
+    ///
+    /// # Errors
+    /// `not_found` for what was named, `no_results` where there is none yet.
+    pub fn best(&self, actor: Actor, model: &Name, experiment: Option<&Name>) -> Result<Best> {
+        let store = &self.parts.store;
+        let model_id =
+            models::id_of(store, actor.project, model)?.ok_or_else(|| models::unknown(model))?;
+        let scope = match experiment {
+            None => Scope::Model(model_id),
+            Some(name) => Scope::Experiment(experiments::named(store, model_id, name)?.id),
+        };
+        results::best(store, scope)?
+            .ok_or_else(|| Error::new(Code::NoResults, "no experiment done yet"))
+    }
+
+    /// All results of a model, or of one of its experiments.
+    ///
+    /// # Errors
+    /// `not_found` for what was named.
+    pub fn accuracies(&self, actor: Actor, model: &Name, experiment: Option<Name>) -> Result<AccuracyPages> {
+        let store = &self.parts.store;
+        let model = models::named(store, actor.project, model)?.id;
+        if let Some(name) = &experiment {
+            experiments::named(store, model, name)?;
+        }
+        Ok(AccuracyPages {
+            store: store.clone(),
+            model,
+            only: experiment,
+            next: Some(0),
+            dataset_names: HashMap::new(),
+        })
+    }
+}
+
+impl AccuracyPages {
+    /// The next page; `None` at the end.
+    ///
+    /// # Errors
+    /// `internal` where the store cannot be read.
+    pub fn next_page(&mut self) -> Result<Option<Vec<ExperimentAccuracies>>> {
+        let Some(from) = self.next else { return Ok(None) };
+        let found = match &self.only {
+            Some(name) => vec![experiments::named(&self.store, self.model, name)?],
+            None => experiments::page(&self.store, self.model, from, PAGE)?,
+        };
+        self.next = match found.last() {
+            Some(last) if self.only.is_none() && found.len() == PAGE => Some(last.ordinal + 1),
+            _ => None,
+        };
+        let mut page = Vec::with_capacity(found.len());
+        for experiment in found {
+            let mut accuracies = Vec::new();
+            for result in results::of_experiment(&self.store, experiment.id)? {
+                accuracies.push((result.accuracy.text().to_owned(), self.dataset_name(result.dataset)?));
+            }
+            page.push(ExperimentAccuracies {
+                experiment: experiment.name.as_str().to_owned(),
+                parameters: experiment.parameters,
+                accuracies,
+            });
+        }
+        Ok(Some(page))
+    }
+
+    fn dataset_name(&mut self, id: DatasetId) -> Result<String> {
+        if let Some(known) = self.dataset_names.get(&id) {
+            return Ok(known.clone());
+        }
+        let name = datasets::must_get(&self.store, id)?.name_text().to_owned();
+        self.dataset_names.insert(id, name.clone());
+        Ok(name)
+    }
+}

@@ -1,0 +1,244 @@
+//! Runs: submitting them, alone or as a sweep, looking at them, stopping them.
+
+use super::Services;
+use crate::domain::account::Actor;
+use crate::domain::dataset::{Dataset, FrozenVersion};
+use crate::domain::error::{Code, Error, Result};
+use crate::domain::event::EventKind;
+use crate::domain::experiment::Experiment;
+use crate::domain::ids::{RunId, SweepId};
+use crate::domain::model::Model;
+use crate::domain::name::Name;
+use crate::domain::run::{Run, RunSpec, RunState};
+use crate::domain::stamp::{Stamp, Timestamp};
+use crate::domain::sweep::Sweep;
+use crate::store::{Read, Store, Tx, datasets, experiments, models, runs, sweeps};
+use std::path::PathBuf;
+
+/// Experiments looked up at once.
+const PAGE: usize = 500;
+
+/// What became of a submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submitted {
+    /// The sweep, where several were submitted.
+    pub sweep: Option<SweepId>,
+    /// The runs in order; one that was waiting already stands for its repetition.
+    pub runs: Vec<RunId>,
+}
+
+/// A run with the names of what it refers to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunView {
+    /// The run.
+    pub run: Run,
+    /// The name of its model.
+    pub model: String,
+    /// The name of its experiment.
+    pub experiment: String,
+    /// The name of its dataset, empty for all images of the model.
+    pub dataset: String,
+}
+
+impl Services {
+    /// Submits one run.
+    ///
+    /// # Errors
+    /// `not_found` for what was named, `no_images` where there is nothing to train on.
+    pub async fn train(&self, actor: Actor, model: Name, experiment: Name, dataset: Option<Name>) -> Result<Submitted> {
+        let now = self.now();
+        let write = self.parts.store.write(move |tx| {
+            let target = Target::find(tx, actor, &model, dataset.as_ref(), now, |reader, model| {
+                experiments::named(reader, model.id, &experiment).map(|found| vec![found])
+            })?;
+            let run = target.submit(tx, actor, &target.experiments[0], None, now)?;
+            Ok(Submitted { sweep: None, runs: vec![run] })
+        });
+        let submitted = write.await?;
+        self.parts.scheduler.wake();
+        Ok(submitted)
+    }
+
+    /// Submits the experiments that came with the model.
+    ///
+    /// # Errors
+    /// `not_found` for what was named, `no_images` where there is nothing to train on.
+    pub async fn run_default_experiments(&self, actor: Actor, model: Name, dataset: Option<Name>) -> Result<Submitted> {
+        let now = self.now();
+        let write = self.parts.store.write(move |tx| {
+            let target = Target::find(tx, actor, &model, dataset.as_ref(), now, default_experiments)?;
+            let sweep = Sweep {
+                id: SweepId(tx.next_id()?),
+                stamp: Stamp::new(actor, now),
+                model: target.model.id,
+                version: target.frozen.version,
+                runs: u32::try_from(target.experiments.len()).unwrap_or(u32::MAX),
+            };
+            sweeps::put(tx, &sweep)?;
+            tx.event(actor, now, EventKind::SweepSubmitted, sweep.id.0, target.model.id.0)?;
+            let runs = target
+                .experiments
+                .iter()
+                .map(|experiment| target.submit(tx, actor, experiment, Some(sweep.id), now))
+                .collect::<Result<_>>()?;
+            Ok(Submitted { sweep: Some(sweep.id), runs })
+        });
+        let submitted = write.await?;
+        self.parts.scheduler.wake();
+        Ok(submitted)
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub fn run(&self, _actor: Actor, id: RunId) -> Result<RunView> {
+        let run = runs::get(&self.parts.store, id)?.ok_or_else(|| no_run(id))?;
+        view(&self.parts.store, run)
+    }
+
+    /// Up to `limit` runs of a model in the order of submission, after the run `after`.
+    ///
+    /// # Errors
+    /// `not_found` for the model.
+    pub fn runs(&self, actor: Actor, model: &Name, after: Option<RunId>, limit: usize) -> Result<Vec<RunView>> {
+        let store = &self.parts.store;
+        let model = models::named(store, actor.project, model)?;
+        runs::page(store, model.id, after, limit)?.into_iter().map(|run| view(store, run)).collect()
+    }
+
+    /// Where the log of a run lies; the file may not be there yet.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub fn run_log(&self, actor: Actor, id: RunId) -> Result<PathBuf> {
+        self.run(actor, id)?;
+        Ok(self.parts.files.log(id))
+    }
+
+    /// Where the points of a run's metrics lie; the file may not be there yet.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub fn run_points(&self, actor: Actor, id: RunId) -> Result<PathBuf> {
+        self.run(actor, id)?;
+        Ok(self.parts.files.points(id))
+    }
+
+    /// Stops a run: one that waits at once, one that runs after its grace period.
+    ///
+    /// # Errors
+    /// `not_found`, or `conflict` for a run that is over.
+    pub async fn cancel_run(&self, actor: Actor, id: RunId) -> Result<()> {
+        self.parts.scheduler.cancel(actor, id).await
+    }
+}
+
+fn no_run(id: RunId) -> Error {
+    Error::new(Code::NotFound, format!("there is no run {id}"))
+}
+
+fn view(store: &Store, run: Run) -> Result<RunView> {
+    let model = models::get(store, run.spec.model)?;
+    let experiment = experiments::get(store, run.spec.experiment)?;
+    let dataset = datasets::get(store, run.spec.version.dataset)?;
+    Ok(RunView {
+        model: model.map(|model| model.name.as_str().to_owned()).unwrap_or_default(),
+        experiment: experiment.map(|experiment| experiment.name.as_str().to_owned()).unwrap_or_default(),
+        dataset: dataset.map(|dataset| dataset.name_text().to_owned()).unwrap_or_default(),
+        run,
+    })
+}
+
+/// What runs are submitted for: everything that was named, found.
+struct Target {
+    model: Model,
+    experiments: Vec<Experiment>,
+    frozen: FrozenVersion,
+}
+
+impl Target {
+    fn find<'a>(
+        tx: &mut Tx<'a>,
+        actor: Actor,
+        model: &Name,
+        dataset: Option<&Name>,
+        now: Timestamp,
+        select: impl FnOnce(&Tx<'a>, &Model) -> Result<Vec<Experiment>>,
+    ) -> Result<Self> {
+        let model = models::named(tx, actor.project, model)?;
+        let experiments = select(tx, &model)?;
+        if experiments.is_empty() {
+            return Err(Error::not_found("the model has no experiments"));
+        }
+        let dataset = match dataset {
+            Some(name) => datasets::named(tx, model.id, name)?,
+            None => datasets::must_get(tx, model.all_images)?,
+        };
+        if dataset.images == 0 {
+            return Err(no_images(&model, &dataset));
+        }
+        let frozen = datasets::freeze(tx, &dataset, now)?;
+        Ok(Self { model, experiments, frozen })
+    }
+
+    /// Submits a run of one experiment, unless one on the same version waits already.
+    fn submit(
+        &self,
+        tx: &mut Tx<'_>,
+        actor: Actor,
+        experiment: &Experiment,
+        sweep: Option<SweepId>,
+        now: Timestamp,
+    ) -> Result<RunId> {
+        if let Some(waiting) = runs::pending(tx, experiment.id, self.frozen.version)? {
+            return Ok(waiting);
+        }
+        let id = RunId(tx.next_id()?);
+        let run = Run {
+            id,
+            stamp: Stamp::new(actor, now),
+            spec: RunSpec {
+                model: self.model.id,
+                experiment: experiment.id,
+                version: self.frozen.version,
+                parameters: experiment.parameters,
+                seed: self.frozen.digest.seed(),
+            },
+            sweep,
+            priority: 0,
+            attempts: 0,
+            crashes: 0,
+            first_started_at: None,
+            last_started_at: None,
+            state: RunState::Queued,
+        };
+        runs::put(tx, None, &run)?;
+        tx.event(actor, now, EventKind::RunSubmitted, id.0, self.model.id.0)?;
+        Ok(id)
+    }
+}
+
+fn no_images(model: &Model, dataset: &Dataset) -> Error {
+    let what = match &dataset.name {
+        Some(name) => format!("the dataset `{name}`"),
+        None => format!("the model `{}`", model.name),
+    };
+    Error::new(Code::NoImages, format!("{what} has no images to train on; upload some with /uploadTrainingImage"))
+}
+
+/// The experiments that came with the model: they were made first.
+fn default_experiments(reader: &impl Read, model: &Model) -> Result<Vec<Experiment>> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    loop {
+        let page = experiments::page(reader, model.id, from, PAGE)?;
+        let is_last = page.len() < PAGE;
+        from += u32::try_from(page.len()).unwrap_or(u32::MAX);
+        let before = found.len();
+        found.extend(page.into_iter().filter(|experiment| experiment.is_default));
+        if is_last || found.len() == before {
+            return Ok(found);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! How the server is: the queue, and whether it can serve.
+
+use super::Services;
+use crate::domain::error::{Code, Error, Result};
+use crate::store::{Failure, Store, runs};
+
+/// The queue at a glance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueStatus {
+    /// Runs that wait.
+    pub queued: u64,
+    /// Runs that have a slot.
+    pub running: u64,
+    /// Slots.
+    pub concurrency: u64,
+}
+
+impl Services {
+    /// The queue at a glance.
+    ///
+    /// # Errors
+    /// `internal` where the store cannot be read.
+    pub fn queue_status(&self) -> Result<QueueStatus> {
+        Ok(QueueStatus {
+            queued: runs::queued(&self.parts.store)?,
+            running: runs::running(&self.parts.store)?,
+            concurrency: self.parts.limits.concurrency as u64,
+        })
+    }
+
+    /// Whether new work is accepted.
+    ///
+    /// # Errors
+    /// `unavailable` or `disk_full`, saying why not.
+    pub fn readiness(&self) -> Result<()> {
+        match &*self.parts.store.health().borrow() {
+            Some(Failure::Full) => return Err(Store::disk_full()),
+            Some(Failure::Broken(cause)) => {
+                return Err(Error::new(Code::Unavailable, "the server cannot write to its disk").because(cause));
+            }
+            None => {}
+        }
+        if self.parts.store.has_room() { Ok(()) } else { Err(Store::disk_full()) }
+    }
+}

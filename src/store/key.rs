@@ -1,0 +1,127 @@
+//! Keys: a family byte, then big-endian numbers, so that the order of bytes is the order of ids.
+//!
+//! The family bytes are the map of the store; they are never given another meaning.
+
+/// Counters and the store's own id.
+pub const META: u8 = 0x01;
+/// model -> record
+pub const MODEL: u8 = 0x10;
+/// (project, name) -> model
+pub const MODEL_NAME: u8 = 0x11;
+/// experiment -> record
+pub const EXPERIMENT: u8 = 0x20;
+/// (model, name) -> experiment
+pub const EXPERIMENT_NAME: u8 = 0x21;
+/// (model, ordinal) -> experiment
+pub const EXPERIMENT_ORDER: u8 = 0x22;
+/// dataset -> record
+pub const DATASET: u8 = 0x30;
+/// (model, name) -> dataset
+pub const DATASET_NAME: u8 = 0x31;
+/// (dataset, sequence) -> entry
+pub const ENTRY: u8 = 0x32;
+/// (dataset, label, name, sequence) -> nothing
+pub const ENTRY_NAME: u8 = 0x33;
+/// (dataset, version) -> frozen version
+pub const VERSION: u8 = 0x34;
+/// hash -> blob
+pub const BLOB: u8 = 0x40;
+/// run -> record
+pub const RUN: u8 = 0x50;
+/// (band, priority, model, run) -> nothing: what waits, in the order in which it is taken
+pub const QUEUE: u8 = 0x51;
+/// run -> nothing: what has a slot
+pub const LEASE: u8 = 0x52;
+/// (experiment, dataset, version) -> queued run
+pub const PENDING: u8 = 0x53;
+/// (model, run) -> nothing
+pub const RUN_OF_MODEL: u8 = 0x54;
+/// sweep -> record
+pub const SWEEP: u8 = 0x55;
+/// (experiment, dataset) -> result
+pub const RESULT: u8 = 0x60;
+/// (model or experiment, score) -> (experiment, dataset): the best first
+pub const SCORE: u8 = 0x61;
+/// model or experiment -> best result
+pub const BEST: u8 = 0x62;
+/// sequence -> event
+pub const EVENT: u8 = 0x70;
+
+/// A key that is being put together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key(Vec<u8>);
+
+impl Key {
+    /// A key of `family`.
+    pub fn new(family: u8) -> Self {
+        let mut bytes = Vec::with_capacity(40);
+        bytes.push(family);
+        Self(bytes)
+    }
+
+    /// Appends a number.
+    #[must_use]
+    pub fn id(mut self, id: u64) -> Self {
+        self.0.extend_from_slice(&id.to_be_bytes());
+        self
+    }
+
+    /// Appends a small number.
+    #[must_use]
+    pub fn byte(mut self, byte: u8) -> Self {
+        self.0.push(byte);
+        self
+    }
+
+    /// Appends an ordinal.
+    #[must_use]
+    pub fn ordinal(mut self, ordinal: u32) -> Self {
+        self.0.extend_from_slice(&ordinal.to_be_bytes());
+        self
+    }
+
+    /// Appends bytes as they are; only last, or where their length is fixed.
+    #[must_use]
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    /// Appends a text that holds no nought byte, and its end.
+    #[must_use]
+    pub fn text(mut self, text: &str) -> Self {
+        self.0.extend_from_slice(text.as_bytes());
+        self.0.push(0);
+        self
+    }
+
+    /// The bytes.
+    pub fn done(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+/// The first key after every key that starts with `prefix`.
+pub fn after_prefix(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    // Only a prefix of all 0xff gets here; no family starts so.
+    vec![u8::MAX; prefix.len() + 1]
+}
+
+/// The last eight bytes of a key as a number.
+pub fn last_id(key: &[u8]) -> u64 {
+    id_at(key, key.len().saturating_sub(8))
+}
+
+/// The eight bytes from `at` as a number; nought where the key is too short.
+pub fn id_at(key: &[u8], at: usize) -> u64 {
+    key.get(at..at + 8)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u64::from_be_bytes)
+}

@@ -1,0 +1,132 @@
+//! Everything sled: records, indexes and the one thread that writes them.
+//!
+//! A write is durable when its [`Commit`] is answered. Reads are made where they are needed, without a thread hop:
+//! each is a few look-ups in memory. Knows the domain's types; not HTTP, not the scheduler's rules.
+
+pub mod codec;
+mod committer;
+mod key;
+mod open;
+mod space;
+mod tx;
+
+pub mod blobs;
+pub mod datasets;
+pub mod events;
+pub mod experiments;
+pub mod manifests;
+pub mod models;
+pub mod queue;
+mod record;
+pub mod results;
+pub mod runs;
+pub mod sweeps;
+
+pub use committer::{Commit, Failure, Urgency};
+pub use open::{FORMAT, OpenError, Options};
+pub use tx::{Pair, Pairs, Read, Tx};
+
+use crate::domain::error::{Error, Result};
+use committer::Committer;
+use sled::IVec;
+use space::Space;
+use std::fs::File;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use tokio::sync::watch;
+
+/// An open store. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    tree: sled::Tree,
+    committer: Committer,
+    health: watch::Receiver<Option<Failure>>,
+    space: Arc<Space>,
+    closing: Arc<Closing>,
+}
+
+struct Closing {
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Keeps other processes out until the last clone is gone.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the store in `folder`, making it where there is none.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the folder is left as it was then.
+    pub fn open(folder: &Path, options: Options) -> std::result::Result<Self, OpenError> {
+        let space = Arc::new(Space::new(folder, options.min_free_bytes));
+        if !space.has_room() {
+            space.release_ballast();
+        }
+        let opened = open::open(folder, options)?;
+        space.keep_ballast();
+        let tree = (*opened.db).clone();
+        let (failed, health) = watch::channel(None);
+        let (committer, thread) =
+            Committer::start(opened.db, opened.log, Arc::clone(&space), failed).map_err(|source| {
+                OpenError::Folder { folder: folder.to_owned(), what: "served", source }
+            })?;
+        let closing = Closing { thread: Mutex::new(Some(thread)), _lock: opened.lock };
+        Ok(Self { tree, committer, health, space, closing: Arc::new(closing) })
+    }
+
+    /// Hands in a write of something new; refused when the disk is nearly full.
+    pub fn write<T, F>(&self, writer: F) -> Commit<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    {
+        self.committer.write(Urgency::Growth, writer)
+    }
+
+    /// Hands in a write that ends what was accepted before.
+    pub fn settle<T, F>(&self, writer: F) -> Commit<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    {
+        self.committer.write(Urgency::Settle, writer)
+    }
+
+    /// What keeps the store from being written, now and when it changes.
+    pub fn health(&self) -> watch::Receiver<Option<Failure>> {
+        self.health.clone()
+    }
+
+    /// True while new things may be stored.
+    pub fn has_room(&self) -> bool {
+        self.space.has_room()
+    }
+
+    /// The failure of a thing that found no room.
+    pub fn disk_full() -> Error {
+        committer::disk_full()
+    }
+
+    /// Closes the store: what was handed in is written. Other clones answer that the server is stopping.
+    pub fn close(self) {
+        let Self { committer, closing, .. } = self;
+        drop(committer);
+        let thread = closing.thread.lock().ok().and_then(|mut thread| thread.take());
+        if let Some(thread) = thread {
+            // The thread ends with the last committer handle; another clone may still hold one.
+            if Arc::strong_count(&closing) == 1 && thread.join().is_err() {
+                tracing::error!("the committer panicked");
+            }
+        }
+    }
+}
+
+impl Read for Store {
+    fn get(&self, key: &[u8]) -> Result<Option<IVec>> {
+        Read::get(&self.tree, key)
+    }
+
+    fn range(&self, from: Vec<u8>, to: Vec<u8>) -> Pairs<'_> {
+        Read::range(&self.tree, from, to)
+    }
+}

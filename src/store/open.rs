@@ -1,0 +1,232 @@
+//! Opening a data folder: the lock, the format, what an unclean end left behind.
+//!
+//! A folder that cannot be opened stays as it was, and an empty store never takes a damaged one's place. Knows the
+//! folder, not the records in it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The format that this release writes.
+pub const FORMAT: u32 = 1;
+
+/// Why a data folder was not opened, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder cannot be used at all.
+    #[error("the data folder {folder} cannot be {what}: {source}; check that it exists, is writable and belongs to this user")]
+    Folder {
+        /// Which folder.
+        folder: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error("the data folder {0} is in use by another trainyard; stop that one, or give this one another --data-dir")]
+    Locked(PathBuf),
+    /// A newer release wrote it.
+    #[error("the data folder {folder} has format {found}, and this release reads formats up to {FORMAT}; use a newer trainyard")]
+    Newer {
+        /// Which folder.
+        folder: PathBuf,
+        /// What it says.
+        found: String,
+    },
+    /// It is damaged.
+    #[error(
+        "the store in {folder} cannot be opened: {cause}; the folder was left as it was: restore a backup, or keep the \
+         folder for a repair and start with another --data-dir"
+    )]
+    Damaged {
+        /// Which folder.
+        folder: PathBuf,
+        /// What sled said.
+        cause: String,
+    },
+}
+
+/// The settings of the store.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// What sled may keep in memory, in bytes; real use is a multiple.
+    pub cache_bytes: u64,
+    /// Bytes that are to stay free on the disk.
+    pub min_free_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cache_bytes: 16 << 20, min_free_bytes: 64 << 20 }
+    }
+}
+
+/// An opened store folder.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub db: sled::Db,
+    /// sled's log, opened a second time so that we can sync it.
+    pub log: File,
+    /// Held for as long as the store is open.
+    pub lock: File,
+}
+
+/// Opens the store in `folder`, making it where there is none.
+pub(super) fn open(folder: &Path, options: Options) -> Result<Opened, OpenError> {
+    let failed = |what| move |source| OpenError::Folder { folder: folder.to_owned(), what, source };
+    fs::create_dir_all(folder).map_err(failed("made"))?;
+    let lock = lock(folder)?;
+    check_format(folder)?;
+    let store = folder.join("store");
+    mend(&store).map_err(failed("read"))?;
+    let is_new = !store.join("db").exists();
+    let db = open_or_rescue(folder, &store, options)?;
+    let log = OpenOptions::new().write(true).open(store.join("db")).map_err(failed("opened"))?;
+    if is_new {
+        settle_new(folder, &store).map_err(failed("written"))?;
+    }
+    Ok(Opened { db, log, lock })
+}
+
+fn lock(folder: &Path) -> Result<File, OpenError> {
+    let failed = |source| OpenError::Folder { folder: folder.to_owned(), what: "locked", source };
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(folder.join("lock"))
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(OpenError::Locked(folder.to_owned())),
+        Err(fs::TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+fn check_format(folder: &Path) -> Result<(), OpenError> {
+    match fs::read_to_string(folder.join("format")) {
+        Ok(text) if text.trim() == FORMAT.to_string() => Ok(()),
+        Ok(text) => {
+            let found: String = text.trim().chars().take(40).collect();
+            Err(OpenError::Newer { folder: folder.to_owned(), found })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(OpenError::Folder { folder: folder.to_owned(), what: "read", source }),
+    }
+}
+
+/// Removes snapshots that were being written when the machine went down: sled refuses to open over a damaged one,
+/// and needs none.
+fn mend(store: &Path) -> io::Result<()> {
+    for file in snapshots(store)? {
+        if file.extension().is_some_and(|ending| ending == "generating") {
+            tracing::warn!(file = %file.display(), "removing a snapshot that was never finished");
+            fs::remove_file(file)?;
+        }
+    }
+    Ok(())
+}
+
+fn snapshots(store: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(store) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("snap.") {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+fn open_sled(store: &Path, options: Options) -> Result<sled::Db, String> {
+    let config = sled::Config::new()
+        .path(store)
+        .cache_capacity(options.cache_bytes)
+        .mode(sled::Mode::LowSpace)
+        .use_compression(false)
+        // The committer flushes; a timer would only wake an idle machine.
+        .flush_every_ms(None);
+    // sled asserts on some kinds of damage; that is an error here like any other.
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| config.open())) {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("its files contradict each other".to_owned()),
+    }
+}
+
+/// Opens; on damage keeps a copy and tries again without snapshots, which sled can make anew from its log.
+fn open_or_rescue(folder: &Path, store: &Path, options: Options) -> Result<sled::Db, OpenError> {
+    let had_files = store.join("db").exists();
+    let first = match open_sled(store, options) {
+        Ok(db) => return Ok(db),
+        Err(cause) => cause,
+    };
+    let damaged = |cause: String| OpenError::Damaged { folder: folder.to_owned(), cause };
+    if !had_files {
+        return Err(damaged(first));
+    }
+    tracing::error!(cause = first, "the store does not open; trying again without its snapshots");
+    let failed = |what| move |source| OpenError::Folder { folder: folder.to_owned(), what, source };
+    let copy = folder.join("store.damaged");
+    if !copy.exists() {
+        copy_folder(store, &copy).map_err(failed("copied"))?;
+    }
+    for snapshot in snapshots(store).map_err(failed("read"))? {
+        fs::remove_file(snapshot).map_err(failed("written"))?;
+    }
+    match open_sled(store, options) {
+        Ok(db) => {
+            tracing::warn!(copy = %copy.display(), "the store was opened without its snapshots; a copy of what it was is kept");
+            Ok(db)
+        }
+        Err(_) => {
+            fs::remove_dir_all(store).map_err(failed("put back"))?;
+            fs::rename(&copy, store).map_err(failed("put back"))?;
+            Err(damaged(first))
+        }
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), &target)?;
+            File::open(&target)?.sync_all()?;
+        }
+    }
+    File::open(to)?.sync_all()
+}
+
+/// Makes a new store's files and names durable: sled syncs neither its `conf` nor its folders.
+fn settle_new(folder: &Path, store: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(store)? {
+        let entry = entry?;
+        File::open(entry.path())?.sync_all()?;
+        if entry.file_type()?.is_dir() {
+            for inner in fs::read_dir(entry.path())? {
+                File::open(inner?.path())?.sync_all()?;
+            }
+        }
+    }
+    File::open(store)?.sync_all()?;
+    let format = folder.join("format");
+    fs::write(&format, format!("{FORMAT}\n"))?;
+    File::open(&format)?.sync_all()?;
+    File::open(folder)?.sync_all()?;
+    // The folder itself may be new as well.
+    if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}

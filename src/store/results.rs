@@ -1,0 +1,236 @@
+//! Results: one for each (experiment, dataset), and the best of a model and of an experiment without a scan.
+//!
+//! Every result stands in two score indexes, its model's and its experiment's, the best first. Equal accuracies:
+//! the lower validation loss where both report one, else the earlier experiment.
+
+use super::codec::{self, CodecError};
+use super::key::{self, Key};
+use super::record::{self, ParametersV1, VersionV1};
+use super::tx::{Read, Tx, damaged};
+use crate::domain::dataset::DatasetVersion;
+use crate::domain::error::{Error, Result};
+use crate::domain::ids::{DatasetId, ExperimentId, ModelId, RunId};
+use crate::domain::result::{Best, ExperimentResult};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize)]
+struct ResultV1 {
+    experiment: u64,
+    dataset: u64,
+    version: VersionV1,
+    run: u64,
+    ordinal: u32,
+    accuracy: String,
+    validation_loss: Option<f64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct BestV1 {
+    run: u64,
+    dataset: u64,
+    dataset_name: String,
+    experiment: u64,
+    experiment_name: String,
+    parameters: ParametersV1,
+    accuracy: String,
+}
+
+fn decode(bytes: &[u8]) -> Result<ExperimentResult, CodecError> {
+    let stored: ResultV1 = codec::decode_v1(bytes)?;
+    Ok(ExperimentResult {
+        experiment: ExperimentId(stored.experiment),
+        dataset: DatasetId(stored.dataset),
+        version: DatasetVersion::from(stored.version),
+        run: RunId(stored.run),
+        ordinal: stored.ordinal,
+        accuracy: record::accuracy(&stored.accuracy)?,
+        validation_loss: stored.validation_loss,
+    })
+}
+
+fn decode_best(bytes: &[u8]) -> Result<Best, CodecError> {
+    let stored: BestV1 = codec::decode_v1(bytes)?;
+    Ok(Best {
+        run: RunId(stored.run),
+        dataset: DatasetId(stored.dataset),
+        dataset_name: stored.dataset_name,
+        experiment: ExperimentId(stored.experiment),
+        experiment_name: stored.experiment_name,
+        parameters: stored.parameters.try_into()?,
+        accuracy: record::accuracy(&stored.accuracy)?,
+    })
+}
+
+/// Whose best is asked for. Ids of all kinds come from one sequence, so the two never meet in a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Among all results of a model.
+    Model(ModelId),
+    /// Among the results of one experiment.
+    Experiment(ExperimentId),
+}
+
+impl Scope {
+    fn id(self) -> u64 {
+        match self {
+            Self::Model(id) => id.0,
+            Self::Experiment(id) => id.0,
+        }
+    }
+}
+
+fn result_key(experiment: ExperimentId, dataset: DatasetId) -> Vec<u8> {
+    Key::new(key::RESULT).id(experiment.0).id(dataset.0).done()
+}
+
+fn best_key(scope: Scope) -> Vec<u8> {
+    Key::new(key::BEST).id(scope.id()).done()
+}
+
+/// Marks results that report a validation loss; they stand before those of the same accuracy that do not.
+const WITH_LOSS: u8 = 0;
+const WITHOUT_LOSS: u8 = 1;
+
+fn score_prefix(scope: Scope, accuracy: f64) -> Key {
+    // The bits of a number that is not negative sort like the number; inverted, the best comes first.
+    Key::new(key::SCORE).id(scope.id()).id(!accuracy.abs().to_bits())
+}
+
+fn score_key(scope: Scope, result: &ExperimentResult) -> Vec<u8> {
+    let prefix = score_prefix(scope, result.accuracy.value());
+    let loss = match result.validation_loss {
+        Some(loss) => prefix.byte(WITH_LOSS).id(ascending(loss)),
+        None => prefix.byte(WITHOUT_LOSS).id(0),
+    };
+    loss.ordinal(result.ordinal).id(result.dataset.0).done()
+}
+
+/// A number whose unsigned order is the order of the values.
+fn ascending(value: f64) -> u64 {
+    let bits = value.to_bits();
+    if value.is_sign_negative() { !bits } else { bits | 1 << 63 }
+}
+
+/// The best result, as one look-up.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn best(reader: &impl Read, scope: Scope) -> Result<Option<Best>> {
+    reader.get(&best_key(scope))?.map(|bytes| decode_best(&bytes).map_err(damaged("best result"))).transpose()
+}
+
+/// The result of an experiment on a dataset.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn get(reader: &impl Read, experiment: ExperimentId, dataset: DatasetId) -> Result<Option<ExperimentResult>> {
+    let found = reader.get(&result_key(experiment, dataset))?;
+    found.map(|bytes| decode(&bytes).map_err(damaged("result"))).transpose()
+}
+
+/// The results of an experiment, in the order in which its datasets were made.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn of_experiment(reader: &impl Read, experiment: ExperimentId) -> Result<Vec<ExperimentResult>> {
+    reader
+        .prefix(Key::new(key::RESULT).id(experiment.0).done())
+        .map(|pair| decode(&pair?.1).map_err(damaged("result")))
+        .collect()
+}
+
+/// Stores a result of a run of `model`, unless a run that was submitted later has one already.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn record(tx: &mut Tx<'_>, model: ModelId, result: &ExperimentResult) -> Result<()> {
+    let scopes = [Scope::Model(model), Scope::Experiment(result.experiment)];
+    if let Some(earlier) = get(tx, result.experiment, result.dataset)? {
+        if earlier.run > result.run {
+            return Ok(());
+        }
+        for scope in scopes {
+            tx.delete(score_key(scope, &earlier));
+        }
+    }
+    let stored = ResultV1 {
+        experiment: result.experiment.0,
+        dataset: result.dataset.0,
+        version: result.version.into(),
+        run: result.run.0,
+        ordinal: result.ordinal,
+        accuracy: result.accuracy.text().to_owned(),
+        validation_loss: result.validation_loss,
+    };
+    tx.put(result_key(result.experiment, result.dataset), codec::encode(1, &stored))?;
+    let mut pointer = [0; 16];
+    pointer[..8].copy_from_slice(&result.experiment.0.to_be_bytes());
+    pointer[8..].copy_from_slice(&result.dataset.0.to_be_bytes());
+    for scope in scopes {
+        tx.mark(score_key(scope, result), &pointer);
+        choose(tx, scope)?;
+    }
+    Ok(())
+}
+
+/// Writes down which result of `scope` is the best one now.
+fn choose(tx: &mut Tx<'_>, scope: Scope) -> Result<()> {
+    let all = Key::new(key::SCORE).id(scope.id()).done();
+    let Some((_, first)) = tx.first(all.clone(), key::after_prefix(&all))? else {
+        tx.delete(best_key(scope));
+        return Ok(());
+    };
+    let mut winner = pointed(tx, &first)?;
+    if winner.validation_loss.is_some() {
+        // The earliest of equal accuracy without a loss: it wins over a later experiment with one.
+        let silent = score_prefix(scope, winner.accuracy.value()).byte(WITHOUT_LOSS).done();
+        if let Some((_, pointer)) = tx.first(silent.clone(), key::after_prefix(&silent))? {
+            let other = pointed(tx, &pointer)?;
+            if other.ordinal < winner.ordinal {
+                winner = other;
+            }
+        }
+    }
+    write_best(tx, scope, &winner)
+}
+
+fn pointed(reader: &impl Read, pointer: &[u8]) -> Result<ExperimentResult> {
+    let (experiment, dataset) = (ExperimentId(key::id_at(pointer, 0)), DatasetId(key::id_at(pointer, 8)));
+    get(reader, experiment, dataset)?
+        .ok_or_else(|| Error::internal(format!("the result of {experiment} on {dataset} is indexed but not stored")))
+}
+
+fn write_best(tx: &mut Tx<'_>, scope: Scope, winner: &ExperimentResult) -> Result<()> {
+    let experiment = super::experiments::get(tx, winner.experiment)?
+        .ok_or_else(|| Error::internal(format!("{} has a result but is not stored", winner.experiment)))?;
+    let dataset = super::datasets::must_get(tx, winner.dataset)?;
+    let stored = BestV1 {
+        run: winner.run.0,
+        dataset: winner.dataset.0,
+        dataset_name: dataset.name_text().to_owned(),
+        experiment: winner.experiment.0,
+        experiment_name: experiment.name.as_str().to_owned(),
+        parameters: (&experiment.parameters).into(),
+        accuracy: winner.accuracy.text().to_owned(),
+    };
+    tx.put(best_key(scope), codec::encode(1, &stored))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn losses_sort_as_numbers(a in -1e9f64..1e9, b in -1e9f64..1e9) {
+            prop_assert_eq!(a.partial_cmp(&b), Some(ascending(a).cmp(&ascending(b))));
+        }
+
+        #[test]
+        fn better_accuracies_come_first(a in 0.0f64..=1.0, b in 0.0f64..=1.0) {
+            let key = |value| score_prefix(Scope::Model(ModelId(1)), value).done();
+            prop_assert_eq!(b.partial_cmp(&a), Some(key(a).cmp(&key(b))));
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Reading, and the transaction that a group of writers shares.
+//!
+//! A [`Tx`] lies over the tree: it sees its own writes, and what one writer wrote vanishes when that writer's rule
+//! fails, without disturbing the others of the group. Knows keys and bytes; what they mean is the record families'.
+
+use super::codec::CodecError;
+use super::key::{self, Key};
+use crate::domain::account::Actor;
+use crate::domain::error::{Error, Result};
+use crate::domain::event::{Event, EventKind};
+use crate::domain::stamp::Timestamp;
+use sled::IVec;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// A key and its value.
+pub type Pair = (Vec<u8>, IVec);
+
+/// The pairs of a range, in order.
+pub type Pairs<'a> = Box<dyn Iterator<Item = Result<Pair>> + 'a>;
+
+/// Whatever records can be read from: the store as it stands, or a transaction over it.
+pub trait Read {
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// `internal` where the disk fails.
+    fn get(&self, key: &[u8]) -> Result<Option<IVec>>;
+
+    /// The pairs from `from` up to but without `to`.
+    fn range(&self, from: Vec<u8>, to: Vec<u8>) -> Pairs<'_>;
+
+    /// The pairs whose keys start with `prefix`.
+    fn prefix(&self, prefix: Vec<u8>) -> Pairs<'_> {
+        let end = key::after_prefix(&prefix);
+        self.range(prefix, end)
+    }
+
+    /// The first pair from `from` on whose key is before `to`.
+    ///
+    /// # Errors
+    /// `internal` where the disk fails.
+    fn first(&self, from: Vec<u8>, to: Vec<u8>) -> Result<Option<Pair>> {
+        self.range(from, to).next().transpose()
+    }
+
+    /// A counter; nought before it was first written.
+    ///
+    /// # Errors
+    /// `internal` where the disk fails or the record is damaged.
+    fn counter(&self, name: &str) -> Result<u64> {
+        match self.get(&counter_key(name))? {
+            Some(bytes) => super::codec::decode_v1(&bytes).map_err(damaged("counter")),
+            None => Ok(0),
+        }
+    }
+}
+
+fn counter_key(name: &str) -> Vec<u8> {
+    Key::new(key::META).text(name).done()
+}
+
+/// The failure that a record of `family` which does not decode becomes.
+pub fn damaged(family: &'static str) -> impl Fn(CodecError) -> Error {
+    move |error| Error::internal(format!("{family}: {error}"))
+}
+
+pub(super) fn failed(error: sled::Error) -> Error {
+    Error::internal(format!("the store cannot be read: {error}"))
+}
+
+impl Read for sled::Tree {
+    fn get(&self, key: &[u8]) -> Result<Option<IVec>> {
+        sled::Tree::get(self, key).map_err(failed)
+    }
+
+    fn range(&self, from: Vec<u8>, to: Vec<u8>) -> Pairs<'_> {
+        Box::new(
+            sled::Tree::range(self, from..to)
+                .map(|pair| pair.map(|(key, value)| (key.to_vec(), value)).map_err(failed)),
+        )
+    }
+}
+
+/// How many events are kept; older ones make room.
+pub const KEPT_EVENTS: u64 = 100_000;
+
+/// Writes on their way into the tree.
+pub struct Tx<'a> {
+    tree: &'a sled::Tree,
+    writes: BTreeMap<Vec<u8>, Option<IVec>>,
+    undo: Vec<(Vec<u8>, Option<Option<IVec>>)>,
+}
+
+impl<'a> Tx<'a> {
+    pub(super) fn new(tree: &'a sled::Tree) -> Self {
+        Self { tree, writes: BTreeMap::new(), undo: Vec::new() }
+    }
+
+    /// Runs one writer; takes back what it wrote where it fails.
+    pub(super) fn attempt<T>(&mut self, writer: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.undo.clear();
+        let answer = writer(self);
+        if answer.is_err() {
+            while let Some((key, before)) = self.undo.pop() {
+                match before {
+                    Some(write) => self.writes.insert(key, write),
+                    None => self.writes.remove(&key),
+                };
+            }
+        }
+        answer
+    }
+
+    /// How many keys are written.
+    pub(super) fn len(&self) -> usize {
+        self.writes.len()
+    }
+
+    /// The writes as sled takes them.
+    pub(super) fn into_batch(self) -> sled::Batch {
+        let mut batch = sled::Batch::default();
+        for (key, write) in self.writes {
+            match write {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        batch
+    }
+
+    fn write(&mut self, key: Vec<u8>, value: Option<IVec>) {
+        let before = self.writes.insert(key.clone(), value);
+        self.undo.push((key, before));
+    }
+
+    /// Sets a record.
+    ///
+    /// # Errors
+    /// `internal` where it is too large to store.
+    pub fn put(&mut self, key: Vec<u8>, value: std::result::Result<Vec<u8>, CodecError>) -> Result<()> {
+        let value = value.map_err(damaged("a record to be written"))?;
+        self.write(key, Some(IVec::from(value)));
+        Ok(())
+    }
+
+    /// Sets an index entry, whose value is a few bytes or none.
+    pub fn mark(&mut self, key: Vec<u8>, value: &[u8]) {
+        self.write(key, Some(IVec::from(value)));
+    }
+
+    /// Removes a key.
+    pub fn delete(&mut self, key: Vec<u8>) {
+        self.write(key, None);
+    }
+
+    /// Sets a counter.
+    ///
+    /// # Errors
+    /// None in practice: a counter is small.
+    pub fn set_counter(&mut self, name: &str, value: u64) -> Result<()> {
+        self.put(counter_key(name), super::codec::encode(1, &value))
+    }
+
+    /// Hands out the next id; ids of all kinds come from one sequence.
+    ///
+    /// # Errors
+    /// `internal` where the counter cannot be read.
+    pub fn next_id(&mut self) -> Result<u64> {
+        let id = self.counter("last_id")?.max(FIRST_ID - 1) + 1;
+        self.set_counter("last_id", id)?;
+        Ok(id)
+    }
+
+    /// Appends an event to the log of changes.
+    ///
+    /// # Errors
+    /// `internal` where the counter cannot be read.
+    pub fn event(&mut self, actor: Actor, now: Timestamp, kind: EventKind, subject: u64, model: u64) -> Result<()> {
+        let sequence = self.counter("last_event")? + 1;
+        self.set_counter("last_event", sequence)?;
+        let event = Event { sequence, at: now, account: actor.account, kind, subject, model };
+        super::events::put(self, &event)?;
+        if let Some(old) = sequence.checked_sub(KEPT_EVENTS) {
+            self.delete(Key::new(key::EVENT).id(old).done());
+        }
+        Ok(())
+    }
+}
+
+/// Lower ids are reserved: the local account and the default project have theirs.
+const FIRST_ID: u64 = 1024;
+
+impl Read for Tx<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<IVec>> {
+        match self.writes.get(key) {
+            Some(write) => Ok(write.clone()),
+            None => Read::get(self.tree, key),
+        }
+    }
+
+    fn range(&self, from: Vec<u8>, to: Vec<u8>) -> Pairs<'_> {
+        if from >= to {
+            return Box::new(std::iter::empty());
+        }
+        let mut stored = Read::range(self.tree, from.clone(), to.clone()).peekable();
+        let mut written = self
+            .writes
+            .range::<Vec<u8>, _>((Bound::Included(from), Bound::Excluded(to)))
+            .peekable();
+        Box::new(std::iter::from_fn(move || {
+            loop {
+                let stored_is_next = match (stored.peek(), written.peek()) {
+                    (None, None) => return None,
+                    (Some(Err(_)), _) | (Some(_), None) => true,
+                    (None, Some(_)) => false,
+                    (Some(Ok((old, _))), Some((new, _))) if old == *new => {
+                        // The write hides what is stored.
+                        stored.next();
+                        false
+                    }
+                    (Some(Ok((old, _))), Some((new, _))) => old < *new,
+                };
+                if stored_is_next {
+                    return stored.next();
+                }
+                if let Some((key, Some(value))) = written.next() {
+                    return Some(Ok((key.clone(), value.clone())));
+                }
+            }
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+    fn pairs(reader: &impl Read) -> Model {
+        reader.range(vec![], vec![255]).map(|pair| pair.map(|(k, v)| (k, v.to_vec())).unwrap()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_transaction_reads_like_the_map_it_will_be(
+            stored in proptest::collection::btree_map(0u8..40, any::<u8>(), 0..20),
+            writers in proptest::collection::vec((proptest::collection::vec((0u8..40, any::<Option<u8>>()), 0..10), any::<bool>()), 0..6),
+        ) {
+            let db = sled::Config::new().temporary(true).open().unwrap();
+            let tree = &**db;
+            let mut model = Model::new();
+            for (k, v) in stored {
+                tree.insert([k], &[v]).unwrap();
+                model.insert(vec![k], vec![v]);
+            }
+            let mut tx = Tx::new(tree);
+            for (writes, fails) in writers {
+                let mut next = model.clone();
+                let answer = tx.attempt(|tx| {
+                    for (k, v) in writes {
+                        match v {
+                            Some(v) => { tx.mark(vec![k], &[v]); next.insert(vec![k], vec![v]); }
+                            None => { tx.delete(vec![k]); next.remove(&vec![k]); }
+                        }
+                    }
+                    if fails { Err(Error::parameter("no")) } else { Ok(()) }
+                });
+                if answer.is_ok() { model = next; }
+                prop_assert_eq!(&pairs(&tx), &model);
+            }
+            let batch = tx.into_batch();
+            tree.apply_batch(batch).unwrap();
+            prop_assert_eq!(&pairs(tree), &model);
+        }
+    }
+}
