@@ -1,10 +1,16 @@
 //! The command line: one file a subcommand.
 
+mod demo;
+mod environment;
 mod guard;
 mod serve;
+mod test;
+mod train;
 
+use crate::trainer::classify::ClassifyError;
 use clap::{Parser, Subcommand};
 use std::error::Error;
+use std::io;
 use std::process::ExitCode;
 
 /// Images in, a sweep of experiments run, the best one answers.
@@ -19,6 +25,12 @@ struct Arguments {
 enum Command {
     /// Run the server
     Serve(serve::ServeArgs),
+    /// See the whole story on real images: 27 experiments, the best one answers
+    Demo(demo::DemoArgs),
+    /// Train an image classifier, as the server does for each run
+    Train(train::TrainArgs),
+    /// Ask a trained classifier about an image, as the server does for each prediction
+    Test(test::TestArgs),
     /// Kill what a server leaves behind; started by the server itself
     #[command(hide = true)]
     Guard(guard::GuardArgs),
@@ -28,6 +40,9 @@ enum Command {
 pub fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Train(arguments) => train::run(&arguments).map_err(Into::into),
+        Command::Test(arguments) => test::run(&arguments).map_err(Into::into),
         Command::Guard(arguments) => guard::run(&arguments),
     };
     match outcome {
@@ -41,3 +56,40 @@ pub fn main() -> ExitCode {
 
 /// What a subcommand answers.
 type Outcome = Result<(), Box<dyn Error>>;
+
+/// Why a subcommand failed, in words for its user.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Training or prediction failed.
+    #[error(transparent)]
+    Classify(#[from] ClassifyError),
+    /// An environment variable has a value that cannot be used.
+    #[error("{name} is \"{value}\", but has to be {expected}")]
+    Environment {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it has to be.
+        expected: &'static str,
+    },
+    /// Standard output is gone.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Prints `value` as one line of JSON and flushes it, since whoever reads it may be waiting.
+fn print_line(value: &impl serde::Serialize) -> Result<(), CliError> {
+    use io::Write;
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, value).map_err(io::Error::from)?;
+    out.write_all(b"\n")?;
+    Ok(out.flush()?)
+}
+
+/// Tells the user something beside the result.
+fn note(text: &str) {
+    use io::Write;
+    // Nobody may be listening, which is no reason to fail.
+    let _ = writeln!(io::stderr(), "{text}");
+}

@@ -1,0 +1,120 @@
+//! What the demo shows: one line that moves on a terminal, plain lines elsewhere, and the leaderboard.
+
+use super::client::Run;
+use super::digits::Digit;
+use std::collections::HashSet;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+const BAR: usize = 27;
+
+/// Shows how a sweep goes.
+pub struct Progress {
+    is_terminal: bool,
+    since: Instant,
+    shown: HashSet<String>,
+}
+
+impl Progress {
+    /// Begins to watch.
+    pub fn new() -> Self {
+        Self { is_terminal: std::io::stdout().is_terminal(), since: Instant::now(), shown: HashSet::new() }
+    }
+
+    /// How long to wait before the next look.
+    pub fn pace(&self) -> Duration {
+        if self.is_terminal { Duration::from_millis(100) } else { Duration::from_millis(250) }
+    }
+
+    /// Shows the runs as they stand.
+    pub fn show(&mut self, runs: &[Run]) {
+        let done: Vec<&Run> = runs.iter().filter(|run| is_over(run)).collect();
+        if self.is_terminal {
+            let filled = done.len() * BAR / runs.len().max(1);
+            let running = runs.iter().filter(|run| run.state == "running").count();
+            let best = best(runs).map_or_else(String::new, |run| {
+                format!("  best {} ({})", run.accuracy.as_deref().unwrap_or(""), run.experiment)
+            });
+            print!(
+                "\r\x1b[2K  [{}{}] {}/{} done, {running} running, {:.0} s{best}",
+                "#".repeat(filled),
+                ".".repeat(BAR - filled),
+                done.len(),
+                runs.len(),
+                self.since.elapsed().as_secs_f64(),
+            );
+            // A terminal that is gone is no reason to stop.
+            let _ = std::io::stdout().flush();
+            return;
+        }
+        let number = self.shown.len();
+        let news: Vec<&&Run> = done.iter().filter(|run| !self.shown.contains(&run.experiment)).collect();
+        for (place, run) in news.iter().enumerate() {
+            println!("  {:>2}/{} {}", number + place + 1, runs.len(), line(run));
+        }
+        self.shown.extend(done.iter().map(|run| run.experiment.clone()));
+    }
+
+    /// Ends the moving line. Returns how long it all took.
+    pub fn end(self) -> Duration {
+        if self.is_terminal {
+            println!();
+        }
+        self.since.elapsed()
+    }
+}
+
+/// True for a run that is over, however it ended.
+pub fn is_over(run: &Run) -> bool {
+    matches!(run.state.as_str(), "succeeded" | "failed" | "cancelled")
+}
+
+fn value(run: &Run) -> f64 {
+    run.accuracy.as_deref().and_then(|text| text.parse().ok()).unwrap_or(-1.0)
+}
+
+fn best(runs: &[Run]) -> Option<&Run> {
+    runs.iter().filter(|run| run.accuracy.is_some()).reduce(|best, run| if value(run) > value(best) { run } else { best })
+}
+
+fn line(run: &Run) -> String {
+    format!(
+        "{:<11} learning rate {:<5} layers {}  steps {:<4}  {:>7}  {:>5.1} s",
+        run.experiment,
+        run.learning_rate,
+        run.layers,
+        run.steps,
+        run.accuracy.as_deref().map_or_else(|| run.state.clone(), |text| text.chars().take(6).collect()),
+        run.duration_seconds.unwrap_or(0.0),
+    )
+}
+
+/// Prints all runs, the best first.
+pub fn leaderboard(runs: &[Run]) {
+    let mut ranked: Vec<&Run> = runs.iter().collect();
+    ranked.sort_by(|a, b| value(b).total_cmp(&value(a)));
+    for (place, run) in (1..).zip(ranked) {
+        println!("  {place:>2}. {}", line(run));
+        if let Some(reason) = &run.reason {
+            println!("      {reason}");
+        }
+    }
+}
+
+/// Prints digits side by side, with what they are and what the model says.
+pub fn predictions(answers: &[(Digit, String, String)]) {
+    let drawings: Vec<Vec<String>> = answers.iter().map(|(digit, _, _)| digit.drawing()).collect();
+    for row in 0..drawings.first().map_or(0, Vec::len) {
+        let cells: Vec<String> = drawings.iter().map(|drawing| format!("{:<14}", drawing[row])).collect();
+        println!("  {}", cells.concat().trim_end());
+    }
+    let lines: [(&str, fn(&(Digit, String, String)) -> String); 3] = [
+        ("is", |(digit, _, _)| digit.label.to_string()),
+        ("answer", |(_, label, _)| label.clone()),
+        ("sure", |(_, _, confidence)| confidence.chars().take(6).collect()),
+    ];
+    for (name, text) in lines {
+        let cells: Vec<String> = answers.iter().map(|answer| format!("{:<14}", format!("{name} {}", text(answer)))).collect();
+        println!("  {}", cells.concat().trim_end());
+    }
+}
