@@ -4,6 +4,7 @@
 
 /// Has to be called before other threads are made.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "mallopt is a C function")]
 pub fn keep_small() {
     const THRESHOLD: libc::c_int = 128 << 10;
     for (parameter, value) in

@@ -2,13 +2,13 @@
 
 use crate::blob::{BlobStore, LocalBlobs};
 use crate::config::Config;
-use crate::domain::stamp::{Clock, Timestamp};
 use crate::domain::job::NoSharing;
+use crate::domain::stamp::{Clock, Timestamp};
+use crate::executor::Executor;
 use crate::executor::guard::{self, Guard};
 use crate::executor::local::{self, LocalPool};
 use crate::executor::predictor::{self, CommandPredictor};
 use crate::executor::run_folder::RunFolders;
-use crate::executor::Executor;
 use crate::http;
 use crate::ingest::fetch::{FetchPolicy, Fetcher};
 use crate::scheduler::{self, Handle, Scheduled, Scheduler};
@@ -96,8 +96,8 @@ impl Server {
         let blobs = LocalBlobs::open(config.data_dir.join("blobs"), config.data_dir.join("tmp"))
             .map_err(system("the blob folder cannot be opened"))?;
         let blobs: Arc<dyn BlobStore> = Arc::new(blobs);
-        let guard = Guard::start(config.own.clone(), mark.clone())
-            .map_err(system("the guard process cannot be started"))?;
+        let guard =
+            Guard::start(config.own.clone(), mark.clone()).map_err(system("the guard process cannot be started"))?;
         let guard = Arc::new(guard);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (handle, inbox) = Handle::new();

@@ -259,10 +259,9 @@ impl RawConfig {
     }
 
     fn from_file(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
-        toml::from_str(&text)
-            .map_err(|error| ConfigError::Syntax { path: path.to_owned(), message: error.to_string() })
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|error| ConfigError::Syntax { path: path.to_owned(), message: error.to_string() })
     }
 
     /// Lays `TRAINYARD_<SECTION>_<KEY>` over the settings.
@@ -271,13 +270,13 @@ impl RawConfig {
         for (section, key, is_text) in keys() {
             let name = format!("TRAINYARD_{section}_{key}").to_uppercase();
             let Some(value) = variable(&name) else { continue };
-            let failed =
-                |message: String| ConfigError::Variable { name: name.clone(), value: value.clone(), message };
+            let failed = |message: String| ConfigError::Variable { name: name.clone(), value: value.clone(), message };
             let parsed = if is_text {
                 toml::Value::String(value.clone())
             } else {
-                let table: toml::Table = toml::from_str(&format!("value = {value}"))
-                    .map_err(|_| failed("write it as in the settings file, such as 2, true or [\"a\", \"b\"]".to_owned()))?;
+                let table: toml::Table = toml::from_str(&format!("value = {value}")).map_err(|_| {
+                    failed("write it as in the settings file, such as 2, true or [\"a\", \"b\"]".to_owned())
+                })?;
                 table.get("value").cloned().unwrap_or(toml::Value::Boolean(false))
             };
             let mut table = toml::Table::try_from(&config).map_err(|error| failed(error.to_string()))?;
@@ -296,11 +295,9 @@ impl RawConfig {
     pub fn check(self, surroundings: Surroundings) -> Result<Config, ConfigError> {
         let Self { server, jobs, trainer, sweep, fetch } = self;
         let bad = |message: String| Err(ConfigError::Value(message));
-        let listen: SocketAddr = server
-            .listen
-            .replace("localhost:", "127.0.0.1:")
-            .parse()
-            .map_err(|_| ConfigError::Value(format!("server.listen is {:?}; give an address such as 127.0.0.1:8080", server.listen)))?;
+        let listen: SocketAddr = server.listen.replace("localhost:", "127.0.0.1:").parse().map_err(|_| {
+            ConfigError::Value(format!("server.listen is {:?}; give an address such as 127.0.0.1:8080", server.listen))
+        })?;
         if !listen.ip().is_loopback() && !server.allow_remote {
             return Err(ConfigError::Remote(listen));
         }
@@ -443,7 +440,13 @@ mod tests {
         };
         assert!(check(|_| ()).is_ok());
         assert!(matches!(check(|c| c.server.listen = "0.0.0.0:1".into()), Err(ConfigError::Remote(_))));
-        assert!(check(|c| { c.server.listen = "0.0.0.0:1".into(); c.server.allow_remote = true; }).is_ok());
+        assert!(
+            check(|c| {
+                c.server.listen = "0.0.0.0:1".into();
+                c.server.allow_remote = true;
+            })
+            .is_ok()
+        );
         assert!(check(|c| c.server.listen = "nonsense".into()).is_err());
         assert!(check(|c| c.jobs.concurrency = Some(0)).is_err());
         assert!(check(|c| c.sweep.layers = vec![]).is_err());

@@ -52,13 +52,8 @@ impl BlobStore for LocalBlobs {
         let number = self.places.next.fetch_add(1, Ordering::Relaxed);
         let path = self.places.tmp.join(format!("upload-{number}"));
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
-        let staged = Staged {
-            places: Arc::clone(&self.places),
-            file,
-            path: Unnamed(path),
-            hash: ContentHash([0; 32]),
-            size: 0,
-        };
+        let staged =
+            Staged { places: Arc::clone(&self.places), file, path: Unnamed(path), hash: ContentHash([0; 32]), size: 0 };
         Ok(Box::new(Writer { staged, hasher: blake3::Hasher::new() }))
     }
 

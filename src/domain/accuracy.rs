@@ -43,9 +43,7 @@ pub enum AccuracyError {
     OutOfRange { printed: String },
     #[error("printed accuracy {printed}; a percentage must be between 0% and 100%")]
     PercentOutOfRange { printed: String },
-    #[error(
-        "printed accuracy {printed}... with more than {MAX_TEXT} characters; print fewer digits"
-    )]
+    #[error("printed accuracy {printed}... with more than {MAX_TEXT} characters; print fewer digits")]
     TooLong { printed: String },
 }
 
@@ -58,26 +56,14 @@ impl Accuracy {
             None => (trimmed, false),
         };
         if is_non_finite(number) {
-            return Err(AccuracyError::NotFinite {
-                printed: shown(trimmed),
-            });
+            return Err(AccuracyError::NotFinite { printed: shown(trimmed) });
         }
-        let decimal = Decimal::split(number).ok_or_else(|| AccuracyError::NotANumber {
-            printed: shown(trimmed),
-        })?;
+        let decimal = Decimal::split(number).ok_or_else(|| AccuracyError::NotANumber { printed: shown(trimmed) })?;
         if number.len() > MAX_TEXT {
-            return Err(AccuracyError::TooLong {
-                printed: shown(trimmed),
-            });
+            return Err(AccuracyError::TooLong { printed: shown(trimmed) });
         }
-        let unsigned = if percent {
-            decimal.hundredth()
-        } else {
-            Some(decimal.unsigned.to_owned())
-        };
-        let text = unsigned.ok_or_else(|| AccuracyError::NotANumber {
-            printed: shown(trimmed),
-        })?;
+        let unsigned = if percent { decimal.hundredth() } else { Some(decimal.unsigned.to_owned()) };
+        let text = unsigned.ok_or_else(|| AccuracyError::NotANumber { printed: shown(trimmed) })?;
         Self::checked(text, decimal.negative, percent, trimmed)
     }
 
@@ -87,35 +73,20 @@ impl Accuracy {
         if quotient.is_finite() {
             return Self::parse(&quotient.to_string());
         }
-        Err(AccuracyError::NotFinite {
-            printed: format!("{correct}/{total}"),
-        })
+        Err(AccuracyError::NotFinite { printed: format!("{correct}/{total}") })
     }
 
-    fn checked(
-        text: String,
-        negative: bool,
-        percent: bool,
-        printed: &str,
-    ) -> Result<Self, AccuracyError> {
+    fn checked(text: String, negative: bool, percent: bool, printed: &str) -> Result<Self, AccuracyError> {
         if text.len() > MAX_TEXT {
-            return Err(AccuracyError::TooLong {
-                printed: shown(printed),
-            });
+            return Err(AccuracyError::TooLong { printed: shown(printed) });
         }
-        let value: f64 = text.parse().map_err(|_| AccuracyError::NotANumber {
-            printed: shown(printed),
-        })?;
+        let value: f64 = text.parse().map_err(|_| AccuracyError::NotANumber { printed: shown(printed) })?;
         let in_range = (0.0..=1.0).contains(&value) && (!negative || value == 0.0);
         if in_range {
             return Ok(Self { text, value });
         }
         let printed = shown(printed);
-        Err(if percent {
-            AccuracyError::PercentOutOfRange { printed }
-        } else {
-            AccuracyError::OutOfRange { printed }
-        })
+        Err(if percent { AccuracyError::PercentOutOfRange { printed } } else { AccuracyError::OutOfRange { printed } })
     }
 
     /// The digits as printed.
@@ -172,15 +143,8 @@ impl<'a> Decimal<'a> {
             let exponent = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
             !exponent.is_empty() && digits(exponent)
         });
-        let mantissa_fits =
-            digits(whole) && digits(fraction) && !(whole.is_empty() && fraction.is_empty());
-        (mantissa_fits && exponent_fits).then_some(Self {
-            negative,
-            unsigned,
-            whole,
-            fraction,
-            exponent,
-        })
+        let mantissa_fits = digits(whole) && digits(fraction) && !(whole.is_empty() && fraction.is_empty());
+        (mantissa_fits && exponent_fits).then_some(Self { negative, unsigned, whole, fraction, exponent })
     }
 
     /// The text of a hundredth of this number, sign left out.
@@ -206,9 +170,7 @@ impl<'a> Decimal<'a> {
 
 fn is_non_finite(number: &str) -> bool {
     let unsigned = number.strip_prefix(['-', '+']).unwrap_or(number);
-    ["nan", "inf", "infinity"]
-        .iter()
-        .any(|word| unsigned.eq_ignore_ascii_case(word))
+    ["nan", "inf", "infinity"].iter().any(|word| unsigned.eq_ignore_ascii_case(word))
 }
 
 fn shown(printed: &str) -> String {
@@ -270,26 +232,15 @@ mod tests {
     #[test]
     fn unusable_numbers_say_what_to_print() {
         let message = |printed| Accuracy::parse(printed).unwrap_err().to_string();
-        assert_eq!(
-            message("93.2"),
-            "printed accuracy 93.2; print a number between 0 and 1, or add a % sign"
-        );
+        assert_eq!(message("93.2"), "printed accuracy 93.2; print a number between 0 and 1, or add a % sign");
         assert!(message("-0.1").contains("between 0 and 1"));
         assert!(message("101%").contains("between 0% and 100%"));
         for printed in ["nan", "NaN", "-nan", "inf", "-Infinity", "nan%"] {
-            assert!(
-                message(printed).contains("not a finite number"),
-                "{printed}"
-            );
+            assert!(message(printed).contains("not a finite number"), "{printed}");
         }
-        for printed in [
-            "", "%", ".", "-", "1e", "0.3.4", "0x1", "1_0", "cat", "1e5e5",
-        ] {
+        for printed in ["", "%", ".", "-", "1e", "0.3.4", "0x1", "1_0", "cat", "1e5e5"] {
             let error = Accuracy::parse(printed).unwrap_err();
-            assert!(
-                matches!(error, AccuracyError::NotANumber { .. }),
-                "{printed}"
-            );
+            assert!(matches!(error, AccuracyError::NotANumber { .. }), "{printed}");
         }
         let long = format!("0.{}", "3".repeat(1000));
         assert!(message(&long).contains("fewer digits"));
@@ -298,10 +249,7 @@ mod tests {
 
     #[test]
     fn counts_become_a_quotient() {
-        assert_eq!(
-            Accuracy::from_counts(9910.0, 10000.0).unwrap().text(),
-            "0.991"
-        );
+        assert_eq!(Accuracy::from_counts(9910.0, 10000.0).unwrap().text(), "0.991");
         assert_eq!(Accuracy::from_counts(10.0, 10.0).unwrap().text(), "1");
         assert!(Accuracy::from_counts(1.0, 0.0).is_err());
         assert!(Accuracy::from_counts(11.0, 10.0).is_err());

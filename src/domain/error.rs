@@ -128,10 +128,7 @@ impl Error {
 
     /// Something named that is not there; the message begins with the source document's words.
     pub fn not_found(what: impl fmt::Display) -> Self {
-        Self::new(
-            Code::NotFound,
-            format!("no model or experiment or dataset exists: {what}"),
-        )
+        Self::new(Code::NotFound, format!("no model or experiment or dataset exists: {what}"))
     }
 }
 

@@ -65,12 +65,7 @@ impl fmt::Display for LearningRate {
 /// # Errors
 /// `invalid_parameter` where it is no whole number from 1 to `most`.
 pub fn parse_count(parameter: &str, text: &str, most: u64) -> Result<u64> {
-    let refuse = || {
-        Error::parameter(format!(
-            "{parameter} is {:?}; give a whole number from 1 to {most}",
-            short(text)
-        ))
-    };
+    let refuse = || Error::parameter(format!("{parameter} is {:?}; give a whole number from 1 to {most}", short(text)));
     let value: u64 = text.trim().parse().map_err(|_| refuse())?;
     if value == 0 || value > most {
         return Err(refuse());

@@ -2,8 +2,8 @@
 //!
 //! Nothing here does I/O, reads a clock or knows HTTP or sled; time and identifiers are passed in.
 
-pub mod accuracy;
 pub mod account;
+pub mod accuracy;
 pub mod blob;
 pub mod dataset;
 pub mod error;

@@ -134,9 +134,35 @@ impl Label {
 /// Words that cameras, phones and browsers put before a number.
 fn is_camera_word(word: &str) -> bool {
     const WORDS: &[&str] = &[
-        "img", "dsc", "dscn", "dscf", "image", "images", "photo", "photos", "picture", "pic", "pict", "file",
-        "frame", "p", "mvi", "vid", "screenshot", "scan", "untitled", "download", "upload", "wp", "pxl", "gopr",
-        "sam", "imag", "cimg", "sdc", "whatsapp image",
+        "img",
+        "dsc",
+        "dscn",
+        "dscf",
+        "image",
+        "images",
+        "photo",
+        "photos",
+        "picture",
+        "pic",
+        "pict",
+        "file",
+        "frame",
+        "p",
+        "mvi",
+        "vid",
+        "screenshot",
+        "scan",
+        "untitled",
+        "download",
+        "upload",
+        "wp",
+        "pxl",
+        "gopr",
+        "sam",
+        "imag",
+        "cimg",
+        "sdc",
+        "whatsapp image",
     ];
     let lower = word.to_lowercase();
     let plain = lower.trim_matches(|c: char| " _-".contains(c));
@@ -159,10 +185,8 @@ impl ImageName {
     pub fn from_upload(file_name: &str, fallback: &str, wanted_extension: &str) -> Self {
         let base = file_name.rsplit(['/', '\\']).next().unwrap_or_default().trim();
         let base = base.trim_start_matches('.');
-        let mut name: String = base
-            .chars()
-            .map(|c| if c.is_control() || c == char::REPLACEMENT_CHARACTER { '_' } else { c })
-            .collect();
+        let mut name: String =
+            base.chars().map(|c| if c.is_control() || c == char::REPLACEMENT_CHARACTER { '_' } else { c }).collect();
         if name.is_empty() {
             name = fallback.to_owned();
         }
@@ -236,7 +260,9 @@ mod tests {
         assert_eq!(label("cat_012.jpg").as_deref(), Some("cat"));
         assert_eq!(label("Katze 3.jpg").as_deref(), Some("Katze"));
         assert_eq!(label("cat (3).jpg").as_deref(), Some("cat"));
-        for none in ["12.jpg", "cat.jpg", "IMG_0001.jpg", "DSC01234.jpg", "image1.png", "photo-12.jpg", "IMG-WA0001.jpg", ""] {
+        for none in
+            ["12.jpg", "cat.jpg", "IMG_0001.jpg", "DSC01234.jpg", "image1.png", "photo-12.jpg", "IMG-WA0001.jpg", ""]
+        {
             assert_eq!(label(none), None, "{none}");
         }
     }

@@ -197,7 +197,11 @@ pub fn transition(run: &Run, action: Action, now: Timestamp) -> Result<Run, Refu
         (RunState::Running { cancelling: true, .. }, Action::Crash) => done(Outcome::Cancelled),
         (RunState::Running { .. }, Action::Crash) => {
             next.crashes += 1;
-            if next.crashes >= MAX_CRASHES { done(Outcome::Failed { reason: crash_reason() }) } else { RunState::Queued }
+            if next.crashes >= MAX_CRASHES {
+                done(Outcome::Failed { reason: crash_reason() })
+            } else {
+                RunState::Queued
+            }
         }
         (RunState::Running { attempt, started_at, .. }, Action::Cancel) => {
             RunState::Running { attempt: *attempt, started_at: *started_at, cancelling: true }

@@ -24,7 +24,9 @@ impl Grid {
     /// `invalid_parameter` where a list is empty, repeats itself, breaks a parameter's rules, or the product is too large.
     pub fn new(learning_rates: &[f64], layers: &[u32], steps: &[u64]) -> Result<Self> {
         if learning_rates.is_empty() || layers.is_empty() || steps.is_empty() {
-            return Err(Error::parameter("a sweep needs at least one learning rate, one layer count and one step count"));
+            return Err(Error::parameter(
+                "a sweep needs at least one learning rate, one layer count and one step count",
+            ));
         }
         let size = learning_rates.len().saturating_mul(layers.len()).saturating_mul(steps.len());
         if size > MAX_GRID {

@@ -56,9 +56,9 @@ impl CommandPredictor {
 impl Predictor for CommandPredictor {
     fn predict(&self, request: PredictionRequest) -> PendingPrediction<'_> {
         Box::pin(async move {
-            let _place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
-                Error::new(Code::TooMany, "too many predictions wait already; try again in a moment")
-            })?;
+            let _place = Arc::clone(&self.places)
+                .try_acquire_owned()
+                .map_err(|_| Error::new(Code::TooMany, "too many predictions wait already; try again in a moment"))?;
             let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(Error::internal)?;
             let shared = Arc::clone(&self.shared);
             let asked = self.runtime.spawn_blocking(move || {

@@ -22,6 +22,13 @@ const DRAIN: Duration = Duration::from_millis(500);
 /// How often to ask about the child where the kernel has no pidfd (before Linux 5.3).
 const OLD_KERNEL_POLL: Duration = Duration::from_millis(20);
 
+/// Links this function into a static file: the standard library looks it up weakly, and without it would copy this
+/// process for every child that has a working directory of its own.
+#[cfg(all(target_os = "linux", target_env = "gnu", target_feature = "crt-static"))]
+#[used]
+static LINKED: unsafe extern "C" fn(*mut libc::posix_spawn_file_actions_t, *const libc::c_char) -> libc::c_int =
+    libc::posix_spawn_file_actions_addchdir_np;
+
 /// What to start.
 #[derive(Debug, Clone)]
 pub struct ChildSpec {
@@ -148,12 +155,7 @@ pub(super) fn spawn_helper(program: &std::path::Path, arguments: &[&str]) -> io:
 }
 
 /// Runs a child to its end; `sink` gets its output as it comes.
-pub fn run(
-    spec: &ChildSpec,
-    guard: &Guard,
-    control: &Control,
-    sink: &mut dyn FnMut(Output, &[u8]),
-) -> ChildEnd {
+pub fn run(spec: &ChildSpec, guard: &Guard, control: &Control, sink: &mut dyn FnMut(Output, &[u8])) -> ChildEnd {
     if let Some(order) = control.ordered() {
         return ChildEnd::Ordered(order);
     }
@@ -309,12 +311,7 @@ fn wait(fds: &mut [PollFd<'_>], deadline: Option<Instant>, old_kernel: bool) {
 }
 
 /// Reads once from a pipe that has something; at its end the pipe is closed.
-fn read_into<R: Read>(
-    pipe: &mut Option<R>,
-    which: Output,
-    buffer: &mut [u8],
-    sink: &mut dyn FnMut(Output, &[u8]),
-) {
+fn read_into<R: Read>(pipe: &mut Option<R>, which: Output, buffer: &mut [u8], sink: &mut dyn FnMut(Output, &[u8])) {
     let Some(open) = pipe else { return };
     match open.read(buffer) {
         Ok(0) => *pipe = None,

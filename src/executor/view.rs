@@ -62,10 +62,8 @@ impl Views {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             known.clock += 1;
             let clock = known.clock;
-            let slot = known
-                .views
-                .entry(version)
-                .or_insert_with(|| Slot { made: Arc::default(), users: 0, last_used: 0 });
+            let slot =
+                known.views.entry(version).or_insert_with(|| Slot { made: Arc::default(), users: 0, last_used: 0 });
             slot.users += 1;
             slot.last_used = clock;
             Arc::clone(&slot.made)
@@ -84,7 +82,8 @@ impl Views {
     fn make(&self, version: DatasetVersion, folder: &Path) -> Result<()> {
         let failed = |error: io::Error| {
             let no_room = error.kind() == io::ErrorKind::StorageFull;
-            let code = if no_room { crate::domain::error::Code::DiskFull } else { crate::domain::error::Code::Internal };
+            let code =
+                if no_room { crate::domain::error::Code::DiskFull } else { crate::domain::error::Code::Internal };
             Error::new(code, "the folder of the dataset could not be made").because(error)
         };
         let draft = folder.with_extension("draft");

@@ -43,7 +43,10 @@ impl Form {
     /// `invalid_body` where there was none.
     pub fn into_file(self) -> Result<(String, CheckedImage)> {
         self.file.ok_or_else(|| {
-            Error::new(Code::InvalidBody, "the field `file` is missing: send the image as a file, as in curl -F file=@cat.jpg")
+            Error::new(
+                Code::InvalidBody,
+                "the field `file` is missing: send the image as a file, as in curl -F file=@cat.jpg",
+            )
         })
     }
 }
@@ -73,10 +76,7 @@ impl Pace {
 }
 
 fn broken(error: MultipartError) -> Error {
-    Error::new(
-        Code::InvalidBody,
-        format!("the body is no complete multipart form: {error}; send it as curl -F does"),
-    )
+    Error::new(Code::InvalidBody, format!("the body is no complete multipart form: {error}; send it as curl -F does"))
 }
 
 /// Reads a form to its end.
@@ -102,11 +102,19 @@ pub async fn read(services: &Services, request: &HttpRequest, mut body: Multipar
         match file_name {
             Some(file_name) if name == "file" => {
                 if form.file.is_some() {
-                    return Err(Error::new(Code::InvalidBody, "the form has more than one `file`; send one image a call"));
+                    return Err(Error::new(
+                        Code::InvalidBody,
+                        "the form has more than one `file`; send one image a call",
+                    ));
                 }
                 form.file = Some((file_name, read_image(services, &mut pace, &mut field).await?));
             }
-            Some(_) => return Err(Error::new(Code::InvalidBody, format!("the form has a file named `{}`; the image goes into `file`", shown(&name)))),
+            Some(_) => {
+                return Err(Error::new(
+                    Code::InvalidBody,
+                    format!("the form has a file named `{}`; the image goes into `file`", shown(&name)),
+                ));
+            }
             None if name == "file" => {
                 let bytes = read_image(services, &mut pace, &mut field).await?;
                 form.file = Some((String::new(), bytes));

@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn lists_are_repeated_or_separated() {
-        let parameters = Parameters::from_query("image_urls=http%3A%2F%2Fa%2F1.png,http://b/2.png&image_urls=http://c/3.png&x=");
+        let parameters =
+            Parameters::from_query("image_urls=http%3A%2F%2Fa%2F1.png,http://b/2.png&image_urls=http://c/3.png&x=");
         assert_eq!(parameters.list("image_urls"), ["http://a/1.png", "http://b/2.png", "http://c/3.png"]);
         assert_eq!(parameters.optional("x"), None);
         assert!(parameters.required("y").unwrap_err().message.contains("image_urls"));

@@ -6,6 +6,8 @@
 
 mod handle;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 pub use handle::{Handle, Message, Scheduled, start};
 
@@ -81,8 +83,7 @@ impl Scheduler {
     /// A scheduler at rest.
     pub fn new(parts: Parts, probe: Option<Probe>) -> Self {
         let booted_at = parts.clock.now();
-        let memory =
-            Memory { free: parts.concurrency, last_model: None, suspect_runs: false, stopping: false };
+        let memory = Memory { free: parts.concurrency, last_model: None, suspect_runs: false, stopping: false };
         Self { parts, memory, booted_at, look_again_at: None, probe: probe.unwrap_or_else(|| Box::new(|_| false)) }
     }
 

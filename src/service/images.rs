@@ -92,7 +92,13 @@ impl Services {
     ///
     /// # Errors
     /// `not_found` for what was named, `disk_full`.
-    pub async fn add_images(&self, actor: Actor, model: Name, dataset: Option<Name>, images: Vec<NewImage>) -> Result<()> {
+    pub async fn add_images(
+        &self,
+        actor: Actor,
+        model: Name,
+        dataset: Option<Name>,
+        images: Vec<NewImage>,
+    ) -> Result<()> {
         self.check_target(actor, &model, dataset.as_ref())?;
         let now = self.now();
         let mut additions = Vec::with_capacity(images.len());

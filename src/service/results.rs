@@ -42,14 +42,12 @@ impl Services {
     /// `not_found` for what was named, `no_results` where there is none yet.
     pub fn best(&self, actor: Actor, model: &Name, experiment: Option<&Name>) -> Result<Best> {
         let store = &self.parts.store;
-        let model_id =
-            models::id_of(store, actor.project, model)?.ok_or_else(|| models::unknown(model))?;
+        let model_id = models::id_of(store, actor.project, model)?.ok_or_else(|| models::unknown(model))?;
         let scope = match experiment {
             None => Scope::Model(model_id),
             Some(name) => Scope::Experiment(experiments::named(store, model_id, name)?.id),
         };
-        results::best(store, scope)?
-            .ok_or_else(|| Error::new(Code::NoResults, "no experiment done yet"))
+        results::best(store, scope)?.ok_or_else(|| Error::new(Code::NoResults, "no experiment done yet"))
     }
 
     /// All results of a model, or of one of its experiments.

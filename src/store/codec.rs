@@ -54,12 +54,10 @@ fn options() -> impl Options {
 pub fn encode<T: Serialize>(version: u8, payload: &T) -> Result<Vec<u8>, CodecError> {
     let mut bytes = Vec::with_capacity(128);
     bytes.push(version);
-    options()
-        .serialize_into(&mut bytes, payload)
-        .map_err(|error| match *error {
-            bincode::ErrorKind::SizeLimit => CodecError::Large(MAX_VALUE),
-            other => CodecError::Payload(other.to_string()),
-        })?;
+    options().serialize_into(&mut bytes, payload).map_err(|error| match *error {
+        bincode::ErrorKind::SizeLimit => CodecError::Large(MAX_VALUE),
+        other => CodecError::Payload(other.to_string()),
+    })?;
     let checksum = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&checksum.to_le_bytes());
     Ok(bytes)

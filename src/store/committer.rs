@@ -110,9 +110,7 @@ impl Committer {
     ) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
         let (requests, inbox) = mpsc::channel();
         let worker = Worker { db, log, space, health, failure: None };
-        let thread = std::thread::Builder::new()
-            .name("committer".to_owned())
-            .spawn(move || worker.run(&inbox))?;
+        let thread = std::thread::Builder::new().name("committer".to_owned()).spawn(move || worker.run(&inbox))?;
         Ok((Self { requests }, thread))
     }
 

@@ -121,7 +121,5 @@ pub fn last_id(key: &[u8]) -> u64 {
 
 /// The eight bytes from `at` as a number; nought where the key is too short.
 pub fn id_at(key: &[u8], at: usize) -> u64 {
-    key.get(at..at + 8)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map_or(0, u64::from_be_bytes)
+    key.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes)
 }

@@ -8,9 +8,7 @@ use super::codec::{self, CodecError};
 use super::key::{self, Key};
 use super::tx::{Read, Tx, damaged};
 use crate::domain::blob::ContentHash;
-use crate::domain::dataset::{
-    Dataset, DatasetVersion, Entry, ManifestCursor, ManifestPage, Manifests, VersionNumber,
-};
+use crate::domain::dataset::{Dataset, DatasetVersion, Entry, ManifestCursor, ManifestPage, Manifests, VersionNumber};
 use crate::domain::error::{Error, Result};
 use crate::domain::ids::DatasetId;
 use crate::domain::name::{ImageName, Label};
@@ -43,11 +41,7 @@ fn entry_key(dataset: DatasetId, sequence: u64) -> Vec<u8> {
 }
 
 fn name_prefix(dataset: DatasetId, label: Option<&Label>, name: &ImageName) -> Vec<u8> {
-    Key::new(key::ENTRY_NAME)
-        .id(dataset.0)
-        .text(label.map_or("", Label::as_str))
-        .text(name.as_str())
-        .done()
+    Key::new(key::ENTRY_NAME).id(dataset.0).text(label.map_or("", Label::as_str)).text(name.as_str()).done()
 }
 
 /// The parts that make up a version, oldest base first.

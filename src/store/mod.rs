@@ -21,6 +21,8 @@ mod record;
 pub mod results;
 pub mod runs;
 pub mod sweeps;
+#[cfg(test)]
+mod tests;
 
 pub use committer::{Commit, Failure, Urgency};
 pub use open::{FORMAT, OpenError, Options};
@@ -66,10 +68,8 @@ impl Store {
         space.keep_ballast();
         let tree = (*opened.db).clone();
         let (failed, health) = watch::channel(None);
-        let (committer, thread) =
-            Committer::start(opened.db, opened.log, Arc::clone(&space), failed).map_err(|source| {
-                OpenError::Folder { folder: folder.to_owned(), what: "served", source }
-            })?;
+        let (committer, thread) = Committer::start(opened.db, opened.log, Arc::clone(&space), failed)
+            .map_err(|source| OpenError::Folder { folder: folder.to_owned(), what: "served", source })?;
         let closing = Closing { thread: Mutex::new(Some(thread)), _lock: opened.lock };
         Ok(Self { tree, committer, health, space, closing: Arc::new(closing) })
     }

@@ -14,7 +14,9 @@ pub const FORMAT: u32 = 1;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The folder cannot be used at all.
-    #[error("the data folder {folder} cannot be {what}: {source}; check that it exists, is writable and belongs to this user")]
+    #[error(
+        "the data folder {folder} cannot be {what}: {source}; check that it exists, is writable and belongs to this user"
+    )]
     Folder {
         /// Which folder.
         folder: PathBuf,
@@ -27,7 +29,9 @@ pub enum OpenError {
     #[error("the data folder {0} is in use by another trainyard; stop that one, or give this one another --data-dir")]
     Locked(PathBuf),
     /// A newer release wrote it.
-    #[error("the data folder {folder} has format {found}, and this release reads formats up to {FORMAT}; use a newer trainyard")]
+    #[error(
+        "the data folder {folder} has format {found}, and this release reads formats up to {FORMAT}; use a newer trainyard"
+    )]
     Newer {
         /// Which folder.
         folder: PathBuf,
@@ -77,26 +81,25 @@ pub(super) fn open(folder: &Path, options: Options) -> Result<Opened, OpenError>
     let failed = |what| move |source| OpenError::Folder { folder: folder.to_owned(), what, source };
     fs::create_dir_all(folder).map_err(failed("made"))?;
     let lock = lock(folder)?;
-    check_format(folder)?;
+    let is_new = !has_format(folder)?;
     let store = folder.join("store");
+    if !is_new {
+        check_files(folder, &store)?;
+    }
     mend(&store).map_err(failed("read"))?;
-    let is_new = !store.join("db").exists();
     let db = open_or_rescue(folder, &store, options)?;
     let log = OpenOptions::new().write(true).open(store.join("db")).map_err(failed("opened"))?;
     if is_new {
-        settle_new(folder, &store).map_err(failed("written"))?;
+        settle_new(folder, &store, &db).map_err(failed("written"))?;
+    } else if !db.contains_key(WITNESS).unwrap_or(false) {
+        return Err(OpenError::Damaged { folder: folder.to_owned(), cause: "its first record is missing".to_owned() });
     }
     Ok(Opened { db, log, lock })
 }
 
 fn lock(folder: &Path) -> Result<File, OpenError> {
     let failed = |source| OpenError::Folder { folder: folder.to_owned(), what: "locked", source };
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(folder.join("lock"))
-        .map_err(failed)?;
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(OpenError::Locked(folder.to_owned())),
@@ -104,15 +107,31 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn check_format(folder: &Path) -> Result<(), OpenError> {
+/// The first record of every store: one without it has lost its beginning.
+const WITNESS: &[u8] = b"\x01created\0";
+
+/// True where a store was made in `folder` before, which the format file says: it is written last.
+fn has_format(folder: &Path) -> Result<bool, OpenError> {
     match fs::read_to_string(folder.join("format")) {
-        Ok(text) if text.trim() == FORMAT.to_string() => Ok(()),
+        Ok(text) if text.trim() == FORMAT.to_string() => Ok(true),
         Ok(text) => {
             let found: String = text.trim().chars().take(40).collect();
             Err(OpenError::Newer { folder: folder.to_owned(), found })
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(source) => Err(OpenError::Folder { folder: folder.to_owned(), what: "read", source }),
+    }
+}
+
+/// Sees to it that sled does not begin a new store in the place of one whose files are gone.
+fn check_files(folder: &Path, store: &Path) -> Result<(), OpenError> {
+    let is_empty = |name: &str| store.join(name).metadata().map_or(true, |file| file.len() == 0);
+    match ["db", "conf"].into_iter().find(|name| is_empty(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let cause = format!("store/{name} is missing or empty");
+            Err(OpenError::Damaged { folder: folder.to_owned(), cause })
+        }
     }
 }
 
@@ -209,7 +228,9 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Makes a new store's files and names durable: sled syncs neither its `conf` nor its folders.
-fn settle_new(folder: &Path, store: &Path) -> io::Result<()> {
+fn settle_new(folder: &Path, store: &Path, db: &sled::Db) -> io::Result<()> {
+    let record = super::codec::encode(1, &1_u64).map_err(io::Error::other)?;
+    db.insert(WITNESS, record).and_then(|_| db.flush()).map_err(io::Error::other)?;
     for entry in fs::read_dir(store)? {
         let entry = entry?;
         File::open(entry.path())?.sync_all()?;

@@ -24,12 +24,7 @@ fn band_of(run: &Run) -> Band {
 }
 
 pub(super) fn key_of(run: &Run) -> Vec<u8> {
-    Key::new(key::QUEUE)
-        .byte(band_of(run) as u8)
-        .byte(u8::MAX - run.priority)
-        .id(run.spec.model.0)
-        .id(run.id.0)
-        .done()
+    Key::new(key::QUEUE).byte(band_of(run) as u8).byte(u8::MAX - run.priority).id(run.spec.model.0).id(run.id.0).done()
 }
 
 /// Where the model's id begins in a queue key.

@@ -55,11 +55,7 @@ pub(super) struct ParametersV1 {
 
 impl From<&HyperParameters> for ParametersV1 {
     fn from(parameters: &HyperParameters) -> Self {
-        Self {
-            learning_rate: parameters.learning_rate.get(),
-            layers: parameters.layers,
-            steps: parameters.steps,
-        }
+        Self { learning_rate: parameters.learning_rate.get(), layers: parameters.layers, steps: parameters.steps }
     }
 }
 

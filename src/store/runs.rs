@@ -6,11 +6,11 @@ use super::codec::{self, CodecError};
 use super::key::{self, Key};
 use super::record::{self, ParametersV1, StampV1, VersionV1};
 use super::tx::{Read, Tx, damaged};
+use crate::domain::dataset::DatasetVersion;
 use crate::domain::error::Result;
 use crate::domain::ids::{ExperimentId, ModelId, RunId, SweepId};
 use crate::domain::run::{Outcome, Run, RunSpec, RunState};
 use crate::domain::stamp::Timestamp;
-use crate::domain::dataset::DatasetVersion;
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -56,9 +56,7 @@ impl From<&RunState> for StateV1 {
                     validation_loss: *validation_loss,
                     finished_at: finished_at.0,
                 },
-                Outcome::Failed { reason } => {
-                    Self::Failed { reason: cut(reason), finished_at: finished_at.0 }
-                }
+                Outcome::Failed { reason } => Self::Failed { reason: cut(reason), finished_at: finished_at.0 },
                 Outcome::Cancelled => Self::Cancelled { finished_at: finished_at.0 },
             },
         }
@@ -83,10 +81,9 @@ impl TryFrom<StateV1> for RunState {
             StateV1::Running { attempt, started_at, cancelling } => {
                 Self::Running { attempt, started_at: Timestamp(started_at), cancelling }
             }
-            StateV1::Succeeded { accuracy, validation_loss, finished_at } => done(
-                Outcome::Succeeded { accuracy: record::accuracy(&accuracy)?, validation_loss },
-                finished_at,
-            ),
+            StateV1::Succeeded { accuracy, validation_loss, finished_at } => {
+                done(Outcome::Succeeded { accuracy: record::accuracy(&accuracy)?, validation_loss }, finished_at)
+            }
             StateV1::Failed { reason, finished_at } => done(Outcome::Failed { reason }, finished_at),
             StateV1::Cancelled { finished_at } => done(Outcome::Cancelled, finished_at),
         })

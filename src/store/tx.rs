@@ -204,10 +204,7 @@ impl Read for Tx<'_> {
             return Box::new(std::iter::empty());
         }
         let mut stored = Read::range(self.tree, from.clone(), to.clone()).peekable();
-        let mut written = self
-            .writes
-            .range::<Vec<u8>, _>((Bound::Included(from), Bound::Excluded(to)))
-            .peekable();
+        let mut written = self.writes.range::<Vec<u8>, _>((Bound::Included(from), Bound::Excluded(to))).peekable();
         Box::new(std::iter::from_fn(move || {
             loop {
                 let stored_is_next = match (stored.peek(), written.peek()) {
@@ -251,7 +248,7 @@ mod tests {
             writers in proptest::collection::vec((proptest::collection::vec((0u8..40, any::<Option<u8>>()), 0..10), any::<bool>()), 0..6),
         ) {
             let db = sled::Config::new().temporary(true).open().unwrap();
-            let tree = &**db;
+            let tree: &sled::Tree = &db;
             let mut model = Model::new();
             for (k, v) in stored {
                 tree.insert([k], &[v]).unwrap();

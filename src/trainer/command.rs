@@ -76,8 +76,7 @@ impl Command {
             return Err(CommandError::Empty { setting });
         };
         let program = find_program(setting, program, search)?;
-        let arguments =
-            arguments.iter().map(|word| find_script(setting, word, search)).collect::<Result<_, _>>()?;
+        let arguments = arguments.iter().map(|word| find_script(setting, word, search)).collect::<Result<_, _>>()?;
         Ok(Self { program, arguments })
     }
 
@@ -165,12 +164,7 @@ pub const MARK: &str = "TRAINYARD_GUARD";
 
 impl BaseEnvironment {
     /// Takes what passes through from `lookup`, the server's environment; `extra` are the names that the user listed.
-    pub fn new(
-        lookup: impl Fn(&str) -> Option<OsString>,
-        extra: &[String],
-        threads: usize,
-        mark: &str,
-    ) -> Self {
+    pub fn new(lookup: impl Fn(&str) -> Option<OsString>, extra: &[String], threads: usize, mark: &str) -> Self {
         let mut variables: Vec<(OsString, OsString)> = Vec::new();
         let passed = PASSED.iter().copied().chain(extra.iter().map(String::as_str));
         for name in passed {
@@ -252,7 +246,8 @@ mod tests {
         };
         let base = BaseEnvironment::new(lookup, &words(&["CUDA_VISIBLE_DEVICES"]), 0, "mark");
         let all = base.for_run(RunId(38), &RunNames::default(), 7, Path::new("/runs/x"));
-        let get = |name: &str| all.iter().find(|(key, _)| key == name).map(|(_, value)| value.to_string_lossy().into_owned());
+        let get =
+            |name: &str| all.iter().find(|(key, _)| key == name).map(|(_, value)| value.to_string_lossy().into_owned());
         assert_eq!(get("SECRET"), None);
         assert_eq!(get("CUDA_VISIBLE_DEVICES").as_deref(), Some("0"));
         assert_eq!(get("OMP_NUM_THREADS").as_deref(), Some("1"));

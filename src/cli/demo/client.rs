@@ -65,7 +65,14 @@ impl Api {
     ///
     /// # Errors
     /// What the server answered, where that is no success.
-    pub async fn upload(&self, model: &str, dataset: &str, name: String, label: char, png: Vec<u8>) -> Result<(), DemoError> {
+    pub async fn upload(
+        &self,
+        model: &str,
+        dataset: &str,
+        name: String,
+        label: char,
+        png: Vec<u8>,
+    ) -> Result<(), DemoError> {
         let form = Form::new()
             .text("model_name", model.to_owned())
             .text("dataset_name", dataset.to_owned())

@@ -74,7 +74,9 @@ fn value(run: &Run) -> f64 {
 }
 
 fn best(runs: &[Run]) -> Option<&Run> {
-    runs.iter().filter(|run| run.accuracy.is_some()).reduce(|best, run| if value(run) > value(best) { run } else { best })
+    runs.iter()
+        .filter(|run| run.accuracy.is_some())
+        .reduce(|best, run| if value(run) > value(best) { run } else { best })
 }
 
 fn line(run: &Run) -> String {
@@ -114,7 +116,8 @@ pub fn predictions(answers: &[(Digit, String, String)]) {
         ("sure", |(_, _, confidence)| confidence.chars().take(6).collect()),
     ];
     for (name, text) in lines {
-        let cells: Vec<String> = answers.iter().map(|answer| format!("{:<14}", format!("{name} {}", text(answer)))).collect();
+        let cells: Vec<String> =
+            answers.iter().map(|answer| format!("{:<14}", format!("{name} {}", text(answer)))).collect();
         println!("  {}", cells.concat().trim_end());
     }
 }

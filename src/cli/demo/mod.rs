@@ -224,6 +224,7 @@ async fn ask(api: &Api, digits: &[Digit]) -> Result<(), DemoError> {
 /// A few answers from all over, and a wrong one where there is one.
 fn chosen(answers: &[(Digit, String, String)]) -> Vec<(Digit, String, String)> {
     let is_wrong = |(digit, label, _): &&(Digit, String, String)| *label != digit.label.to_string();
-    let spread = answers.iter().step_by((answers.len() / SHOWN).max(1)).take(SHOWN - 1);
+    let right = answers.iter().filter(|answer| !is_wrong(answer));
+    let spread = right.step_by((answers.len() / SHOWN).max(1)).take(SHOWN - 1);
     spread.chain(answers.iter().find(is_wrong)).cloned().collect()
 }

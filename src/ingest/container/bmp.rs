@@ -22,10 +22,7 @@ struct Header {
     colours: u32,
 }
 
-pub fn check<R: Read + Seek>(
-    source: &mut Source<R>,
-    limit: PixelLimit,
-) -> Result<(u32, u32), ContainerError> {
+pub fn check<R: Read + Seek>(source: &mut Source<R>, limit: PixelLimit) -> Result<(u32, u32), ContainerError> {
     source.skip(10, "its file header")?;
     let start = u64::from(u32_le(source)?);
     let header = Header::read(source)?;
@@ -34,11 +31,7 @@ pub fn check<R: Read + Seek>(
     if start < FILE_HEADER + u64::from(header.size) {
         return damaged("its pixels begin inside its header");
     }
-    source.require(
-        FILE_HEADER + u64::from(header.size),
-        header.palette_size(),
-        "its palette",
-    )?;
+    source.require(FILE_HEADER + u64::from(header.size), header.palette_size(), "its palette")?;
     match header.compression {
         RLE8 | RLE4 => check_runs(source, start, &header)?,
         _ => source.require(start, header.pixels_size(), "its pixels")?,
@@ -58,15 +51,7 @@ impl Header {
     fn read<R: Read + Seek>(source: &mut Source<R>) -> Result<Self, ContainerError> {
         let size = u32_le(source)?;
         source.require(FILE_HEADER, u64::from(size), "its header")?;
-        let mut header = Self {
-            size,
-            width: 0,
-            height: 0,
-            bits: 0,
-            compression: 0,
-            data_size: 0,
-            colours: 0,
-        };
+        let mut header = Self { size, width: 0, height: 0, bits: 0, compression: 0, data_size: 0, colours: 0 };
         if size == 12 {
             header.width = u32::from(u16_le(source)?);
             header.height = u32::from(u16_le(source)?);
@@ -125,11 +110,7 @@ impl Header {
     }
 }
 
-fn check_runs<R: Read + Seek>(
-    source: &mut Source<R>,
-    start: u64,
-    header: &Header,
-) -> Result<(), ContainerError> {
+fn check_runs<R: Read + Seek>(source: &mut Source<R>, start: u64, header: &Header) -> Result<(), ContainerError> {
     const WHAT: &str = "its run-length data";
     source.require(start, u64::from(header.data_size), WHAT)?;
     source.seek(start, WHAT)?;
@@ -144,11 +125,7 @@ fn check_runs<R: Read + Seek>(
             [0, 2] => source.skip(2, WHAT)?,
             [0, count @ 3..=u8::MAX] => {
                 let count = u64::from(count);
-                let bytes = if header.compression == RLE4 {
-                    count.div_ceil(2)
-                } else {
-                    count
-                };
+                let bytes = if header.compression == RLE4 { count.div_ceil(2) } else { count };
                 source.skip(bytes.next_multiple_of(2), WHAT)?;
             }
             _ => {}

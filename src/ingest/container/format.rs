@@ -15,14 +15,7 @@ pub enum ImageFormat {
 }
 
 impl ImageFormat {
-    pub const ALL: [Self; 6] = [
-        Self::Png,
-        Self::Jpeg,
-        Self::Gif,
-        Self::Bmp,
-        Self::WebP,
-        Self::Tiff,
-    ];
+    pub const ALL: [Self; 6] = [Self::Png, Self::Jpeg, Self::Gif, Self::Bmp, Self::WebP, Self::Tiff];
 
     /// The usual file name extension, without a dot.
     pub fn extension(self) -> &'static str {
@@ -72,21 +65,7 @@ impl ImageFormat {
             [0x89, b'P', b'N', b'G', ..] => Some(Self::Png),
             [0xff, 0xd8, 0xff, ..] => Some(Self::Jpeg),
             [b'G', b'I', b'F', b'8', ..] => Some(Self::Gif),
-            [
-                b'R',
-                b'I',
-                b'F',
-                b'F',
-                _,
-                _,
-                _,
-                _,
-                b'W',
-                b'E',
-                b'B',
-                b'P',
-                ..,
-            ] => Some(Self::WebP),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(Self::WebP),
             [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(Self::Tiff),
             // Two letters alone begin many texts; a small size of the second header does not.
             [b'B', b'M', rest @ ..] => match rest.get(12..16) {

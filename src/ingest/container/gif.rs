@@ -9,10 +9,7 @@ const EXTENSION: u8 = 0x21;
 const IMAGE: u8 = 0x2c;
 const TRAILER: u8 = 0x3b;
 
-pub fn check<R: Read + Seek>(
-    source: &mut Source<R>,
-    limit: PixelLimit,
-) -> Result<(u32, u32), ContainerError> {
+pub fn check<R: Read + Seek>(source: &mut Source<R>, limit: PixelLimit) -> Result<(u32, u32), ContainerError> {
     let version: [u8; 6] = source.bytes("its signature")?;
     if version != *b"GIF87a" && version != *b"GIF89a" {
         return damaged("its GIF version is unknown");

@@ -15,10 +15,7 @@ const SCAN: u8 = 0xda;
 const TEMPORARY: u8 = 0x01;
 const IN_SCAN: &str = "its picture data";
 
-pub fn check<R: Read + Seek>(
-    source: &mut Source<R>,
-    limit: PixelLimit,
-) -> Result<(u32, u32), ContainerError> {
+pub fn check<R: Read + Seek>(source: &mut Source<R>, limit: PixelLimit) -> Result<(u32, u32), ContainerError> {
     source.skip(2, "its first bytes")?;
     let mut dimensions = None;
     let mut scanned = false;
@@ -44,10 +41,7 @@ pub fn check<R: Read + Seek>(
 
 /// The next marker's code. Inside picture data a stuffed 0xFF is followed by 0, and the
 /// search goes on; anywhere else such bytes are stray and skipped in the same way.
-fn next_marker<R: Read + Seek>(
-    source: &mut Source<R>,
-    in_picture: bool,
-) -> Result<u8, ContainerError> {
+fn next_marker<R: Read + Seek>(source: &mut Source<R>, in_picture: bool) -> Result<u8, ContainerError> {
     let what = if in_picture { IN_SCAN } else { "its header" };
     loop {
         source.skip_past(0xff, what)?;
@@ -66,10 +60,7 @@ fn is_frame(marker: u8) -> bool {
     matches!(marker, 0xc0..=0xcf) && !matches!(marker, 0xc4 | 0xc8 | 0xcc)
 }
 
-fn frame_header<R: Read + Seek>(
-    source: &mut Source<R>,
-    limit: PixelLimit,
-) -> Result<(u32, u32), ContainerError> {
+fn frame_header<R: Read + Seek>(source: &mut Source<R>, limit: PixelLimit) -> Result<(u32, u32), ContainerError> {
     const WHAT: &str = "its frame header";
     let length = source.u16_be(WHAT)?;
     let _precision = source.u8(WHAT)?;

@@ -84,11 +84,7 @@ pub fn inspect<R: Read + Seek>(reader: R, pixel_limit: u64) -> Result<ImageInfo,
         ImageFormat::WebP => webp::check(&mut source, limit),
         ImageFormat::Tiff => tiff::check(&mut source, limit),
     }?;
-    Ok(ImageInfo {
-        format,
-        width,
-        height,
-    })
+    Ok(ImageInfo { format, width, height })
 }
 
 /// Width times height at most.
@@ -99,16 +95,10 @@ impl PixelLimit {
     /// Both dimensions as soon as they are known, before anything is walked.
     fn check(self, width: u32, height: u32) -> Result<(u32, u32), ContainerError> {
         if width == 0 || height == 0 {
-            return Err(ContainerError::Damaged {
-                what: "its width or height is 0",
-            });
+            return Err(ContainerError::Damaged { what: "its width or height is 0" });
         }
         if u64::from(width) * u64::from(height) > self.0 {
-            return Err(ContainerError::TooLarge {
-                width,
-                height,
-                limit: self.0,
-            });
+            return Err(ContainerError::TooLarge { width, height, limit: self.0 });
         }
         Ok((width, height))
     }

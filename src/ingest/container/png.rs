@@ -9,10 +9,7 @@ const SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n'];
 const MAX_CHUNK: u32 = 0x7fff_ffff;
 const PALETTE_COLOUR: u8 = 3;
 
-pub fn check<R: Read + Seek>(
-    source: &mut Source<R>,
-    limit: PixelLimit,
-) -> Result<(u32, u32), ContainerError> {
+pub fn check<R: Read + Seek>(source: &mut Source<R>, limit: PixelLimit) -> Result<(u32, u32), ContainerError> {
     if source.bytes("its signature")? != SIGNATURE {
         return damaged("its PNG signature was changed, as by a text-mode transfer");
     }
@@ -47,25 +44,8 @@ impl Header {
     }
 
     fn parse(header: [u8; 13]) -> Result<Self, ContainerError> {
-        let [
-            w0,
-            w1,
-            w2,
-            w3,
-            h0,
-            h1,
-            h2,
-            h3,
-            depth,
-            colour,
-            compression,
-            filter,
-            interlace,
-        ] = header;
-        let (width, height) = (
-            u32::from_be_bytes([w0, w1, w2, w3]),
-            u32::from_be_bytes([h0, h1, h2, h3]),
-        );
+        let [w0, w1, w2, w3, h0, h1, h2, h3, depth, colour, compression, filter, interlace] = header;
+        let (width, height) = (u32::from_be_bytes([w0, w1, w2, w3]), u32::from_be_bytes([h0, h1, h2, h3]));
         let depth_fits = match colour {
             0 => matches!(depth, 1 | 2 | 4 | 8 | 16),
             PALETTE_COLOUR => matches!(depth, 1 | 2 | 4 | 8),
@@ -78,11 +58,7 @@ impl Header {
         if width > MAX_CHUNK || height > MAX_CHUNK {
             return damaged("its width or height is beyond what PNG allows");
         }
-        Ok(Self {
-            width,
-            height,
-            colour,
-        })
+        Ok(Self { width, height, colour })
     }
 }
 

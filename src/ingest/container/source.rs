@@ -20,11 +20,7 @@ impl<R: Read + Seek> Source<R> {
     pub fn new(mut reader: R) -> Result<Self, ContainerError> {
         let length = reader.seek(SeekFrom::End(0))?;
         reader.seek(SeekFrom::Start(0))?;
-        Ok(Self {
-            inner: BufReader::with_capacity(BUFFER, reader),
-            position: 0,
-            length,
-        })
+        Ok(Self { inner: BufReader::with_capacity(BUFFER, reader), position: 0, length })
     }
 
     pub fn length(&self) -> u64 {
@@ -44,12 +40,10 @@ impl<R: Read + Seek> Source<R> {
     }
 
     pub fn fill(&mut self, bytes: &mut [u8], what: &'static str) -> Result<(), ContainerError> {
-        self.inner
-            .read_exact(bytes)
-            .map_err(|error| match error.kind() {
-                ErrorKind::UnexpectedEof => ContainerError::Truncated { what },
-                _ => ContainerError::Unreadable(error),
-            })?;
+        self.inner.read_exact(bytes).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => ContainerError::Truncated { what },
+            _ => ContainerError::Unreadable(error),
+        })?;
         self.position += bytes.len() as u64;
         Ok(())
     }
@@ -108,9 +102,7 @@ impl<R: Read + Seek> Source<R> {
         let mut left = count;
         while left > 0 {
             let buffer = self.inner.fill_buf()?;
-            let size = buffer
-                .len()
-                .min(usize::try_from(left).unwrap_or(usize::MAX));
+            let size = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             if size == 0 {
                 return Err(ContainerError::Truncated { what });
             }

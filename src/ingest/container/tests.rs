@@ -14,8 +14,7 @@ fn told(bytes: &[u8]) -> Result<ImageInfo, ContainerError> {
 }
 
 fn picture(width: u32, height: u32) -> DynamicImage {
-    let pixel =
-        |x: u32, y: u32| image::Rgba([(x * 7) as u8, (y * 5) as u8, (x * y) as u8, 255 - x as u8]);
+    let pixel = |x: u32, y: u32| image::Rgba([(x * 7) as u8, (y * 5) as u8, (x * y) as u8, 255 - x as u8]);
     DynamicImage::ImageRgba8(RgbaImage::from_fn(width, height, pixel))
 }
 
@@ -64,11 +63,7 @@ fn samples(width: u32, height: u32) -> Vec<(ImageFormat, Vec<u8>)> {
 #[test]
 fn every_format_and_pixel_type() {
     for (format, bytes) in samples(37, 21) {
-        let expected = ImageInfo {
-            format,
-            width: 37,
-            height: 21,
-        };
+        let expected = ImageInfo { format, width: 37, height: 21 };
         assert_eq!(told(&bytes).unwrap(), expected);
         let mut followed = bytes.clone();
         followed.extend_from_slice(b"appended by a phone");
@@ -82,13 +77,8 @@ fn every_truncation_is_told() {
         for length in 0..bytes.len() {
             let told = told(&bytes[..length]);
             // A last padding byte carries nothing.
-            let padding =
-                format == ImageFormat::WebP && length + 1 == bytes.len() && bytes[length] == 0;
-            assert!(
-                told.is_err() || padding,
-                "{format:?} {length} of {}",
-                bytes.len()
-            );
+            let padding = format == ImageFormat::WebP && length + 1 == bytes.len() && bytes[length] == 0;
+            assert!(told.is_err() || padding, "{format:?} {length} of {}", bytes.len());
         }
     }
 }
@@ -97,10 +87,7 @@ fn every_truncation_is_told() {
 fn a_cut_in_the_middle_is_called_truncated() {
     for (format, bytes) in samples(64, 64) {
         let error = told(&bytes[..bytes.len() * 2 / 3]).unwrap_err();
-        assert!(
-            matches!(error, ContainerError::Truncated { .. }),
-            "{format:?} {error}"
-        );
+        assert!(matches!(error, ContainerError::Truncated { .. }), "{format:?} {error}");
         assert!(error.to_string().contains("upload the whole file again"));
     }
 }
@@ -140,10 +127,7 @@ fn sized(encoder: Encoder, bytes: &[u8], side: u16) -> Vec<u8> {
         Encoder::Gif => patched(bytes, 6, &[le, le].concat()),
         Encoder::Bmp => patched(bytes, 18, &[le, [0, 0], le, [0, 0]].concat()),
         Encoder::Jpeg => {
-            let frame = bytes
-                .windows(2)
-                .position(|pair| pair == [0xff, 0xc0])
-                .unwrap();
+            let frame = bytes.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
             patched(bytes, frame + 5, &[be, be].concat())
         }
         Encoder::WebP => {
@@ -166,27 +150,15 @@ fn sized(encoder: Encoder, bytes: &[u8], side: u16) -> Vec<u8> {
 fn bombs_are_refused_by_their_dimensions() {
     for (encoder, format) in ENCODERS {
         let small = encode(&picture(8, 8).to_rgb8().into(), encoder);
-        let side = if format == ImageFormat::WebP {
-            16_000
-        } else {
-            30_000
-        };
+        let side = if format == ImageFormat::WebP { 16_000 } else { 30_000 };
         let error = told(&sized(encoder, &small, side)).unwrap_err();
-        let ContainerError::TooLarge {
-            width,
-            height,
-            limit,
-        } = error
-        else {
+        let ContainerError::TooLarge { width, height, limit } = error else {
             panic!("{format:?}: {error}");
         };
         assert_eq!((width, height, limit), (side.into(), side.into(), LIMIT));
         assert_eq!(inspect(Cursor::new(&small), 64).unwrap().width, 8);
         let error = inspect(Cursor::new(&small), 63).unwrap_err();
-        assert!(
-            matches!(error, ContainerError::TooLarge { .. }),
-            "{format:?}"
-        );
+        assert!(matches!(error, ContainerError::TooLarge { .. }), "{format:?}");
     }
 }
 
@@ -199,10 +171,7 @@ fn no_pixels_are_damage() {
         }
         let small = encode(&picture(8, 8).to_rgb8().into(), encoder);
         let error = told(&sized(encoder, &small, 0)).unwrap_err();
-        assert!(
-            matches!(error, ContainerError::Damaged { .. }),
-            "{format:?} {error}"
-        );
+        assert!(matches!(error, ContainerError::Damaged { .. }), "{format:?} {error}");
     }
 }
 
@@ -211,10 +180,7 @@ fn other_files_are_named() {
     for (bytes, looks_like) in [
         (&b"<!DOCTYPE html><html>"[..], "a web page"),
         (b"  <html lang=en>", "a web page"),
-        (
-            b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-            "an SVG drawing",
-        ),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
         (b"<?xml version='1.0'?><svg/>", "an XML or SVG document"),
         (b"PK\x03\x04zip", "a zip archive"),
         (b"%PDF-1.7", "a PDF document"),
@@ -244,20 +210,12 @@ fn odd_but_valid_jpegs() {
     let mut exif = vec![0xff, 0xe1];
     exif.extend_from_slice(&u16::try_from(thumbnail.len() + 2).unwrap().to_be_bytes());
     exif.extend_from_slice(&thumbnail);
-    let second_scan = [
-        &plain[..plain.len() - 2],
-        &[
-            0xff, 0xda, 0, 3, 0, 1, 2, 0xff, 0, 0xff, 0xd3, 9, 0xff, 0xd9,
-        ],
-    ]
-    .concat();
+    let second_scan =
+        [&plain[..plain.len() - 2], &[0xff, 0xda, 0, 3, 0, 1, 2, 0xff, 0, 0xff, 0xd3, 9, 0xff, 0xd9]].concat();
     for (what, bytes) in [
         ("fill bytes", insert(2, &[0xff, 0xff, 0xff])),
         ("a thumbnail", insert(2, &exif)),
-        (
-            "a comment with markers",
-            insert(2, &[0xff, 0xfe, 0, 6, 0xff, 0xd9, 0xff, 0xda]),
-        ),
+        ("a comment with markers", insert(2, &[0xff, 0xfe, 0, 6, 0xff, 0xd9, 0xff, 0xda])),
         ("stray zeros", insert(20, &[0, 0, 0])),
         ("another scan", second_scan),
         ("a second picture behind", [&plain[..], &thumbnail].concat()),
@@ -268,25 +226,14 @@ fn odd_but_valid_jpegs() {
     assert!(told(&thumbnail_only).is_err());
     assert!(told(&insert(2, &[0xff, 0xd9])).is_err());
     let progressive: Vec<u8> = sized(Encoder::Jpeg, &plain, 16);
-    let frame = progressive
-        .windows(2)
-        .position(|pair| pair == [0xff, 0xc0])
-        .unwrap();
-    assert_eq!(
-        told(&patched(&progressive, frame + 1, &[0xc2]))
-            .unwrap()
-            .width,
-        16
-    );
+    let frame = progressive.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+    assert_eq!(told(&patched(&progressive, frame + 1, &[0xc2])).unwrap().width, 16);
 }
 
 #[test]
 fn hidden_pictures_do_not_escape_the_limit() {
     let gif = encode(&picture(8, 8), Encoder::Gif);
-    let frame = gif
-        .windows(9)
-        .position(|block| block == [0x2c, 0, 0, 0, 0, 8, 0, 8, 0])
-        .unwrap();
+    let frame = gif.windows(9).position(|block| block == [0x2c, 0, 0, 0, 0, 8, 0, 8, 0]).unwrap();
     let bomb = patched(&gif, frame + 5, &[0xff, 0xff, 0xff, 0xff]);
     assert!(matches!(told(&bomb), Err(ContainerError::TooLarge { .. })));
 
@@ -299,10 +246,7 @@ fn hidden_pictures_do_not_escape_the_limit() {
         patched(&bytes, 4, &size.to_le_bytes())
     };
     assert_eq!(told(&canvas(7)).unwrap().width, 8);
-    assert!(matches!(
-        told(&canvas(6)),
-        Err(ContainerError::Damaged { .. })
-    ));
+    assert!(matches!(told(&canvas(6)), Err(ContainerError::Damaged { .. })));
 }
 
 #[test]
@@ -317,33 +261,22 @@ fn kinds_that_are_not_read() {
 
 #[test]
 fn run_length_bitmaps_end_with_their_mark() {
-    let mut header =
-        b"BM\0\0\0\0\0\0\0\0\x3e\0\0\0\x28\0\0\0\x04\0\0\0\x01\0\0\0\x01\0\x08\0\x01\0\0\0"
-            .to_vec();
+    let mut header = b"BM\0\0\0\0\0\0\0\0\x3e\0\0\0\x28\0\0\0\x04\0\0\0\x01\0\0\0\x01\0\x08\0\x01\0\0\0".to_vec();
     header.extend_from_slice(&[0; 12]);
     header.extend_from_slice(&[2, 0, 0, 0, 0, 0, 0, 0]);
     header.extend_from_slice(&[0; 8]);
     let with = |data: &[u8]| told(&[&header[..], data].concat());
     assert_eq!(with(&[0, 3, 1, 1, 1, 0, 1, 1, 0, 1]).unwrap().width, 4);
-    assert!(matches!(
-        with(&[0, 3, 1, 1, 1, 0, 1, 1]),
-        Err(ContainerError::Truncated { .. })
-    ));
+    assert!(matches!(with(&[0, 3, 1, 1, 1, 0, 1, 1]), Err(ContainerError::Truncated { .. })));
 }
 
 #[test]
 fn names_and_types() {
     for format in ImageFormat::ALL {
-        assert_eq!(
-            ImageFormat::from_extension(format.extension()),
-            Some(format)
-        );
+        assert_eq!(ImageFormat::from_extension(format.extension()), Some(format));
         assert!(format.mime().starts_with("image/"));
     }
-    assert_eq!(
-        ImageFormat::from_file_name("cat/12.JPEG"),
-        Some(ImageFormat::Jpeg)
-    );
+    assert_eq!(ImageFormat::from_file_name("cat/12.JPEG"), Some(ImageFormat::Jpeg));
     assert_eq!(ImageFormat::from_file_name("png"), None);
     assert_eq!(ImageFormat::from_file_name("a.txt"), None);
 }

@@ -20,23 +20,16 @@ const BATCH: usize = 512;
 
 const DIRECTORY: &str = "its directory";
 
-pub fn check<R: Read + Seek>(
-    source: &mut Source<R>,
-    limit: PixelLimit,
-) -> Result<(u32, u32), ContainerError> {
+pub fn check<R: Read + Seek>(source: &mut Source<R>, limit: PixelLimit) -> Result<(u32, u32), ContainerError> {
     let mut file = File::open(source)?;
     let directory = file.directory()?;
     let dimension = |entry: Option<Entry>| entry.filter(|entry| entry.count == 1);
-    let (Some(width), Some(height)) = (dimension(directory.width), dimension(directory.height))
-    else {
+    let (Some(width), Some(height)) = (dimension(directory.width), dimension(directory.height)) else {
         return damaged("its width or height is missing");
     };
     let width = file.numbers(width, 0, 1)?;
     let height = file.numbers(height, 0, 1)?;
-    let dimensions = limit.check(
-        width.first().copied().unwrap_or(0),
-        height.first().copied().unwrap_or(0),
-    )?;
+    let dimensions = limit.check(width.first().copied().unwrap_or(0), height.first().copied().unwrap_or(0))?;
     match (directory.offsets, directory.sizes) {
         (Some(offsets), Some(sizes)) => file.check_extents(offsets, sizes)?,
         _ => return damaged("its directory does not say where the pixels are"),
@@ -70,10 +63,7 @@ struct File<'a, R> {
 impl<'a, R: Read + Seek> File<'a, R> {
     fn open(source: &'a mut Source<R>) -> Result<Self, ContainerError> {
         let [order, _] = source.bytes("its header")?;
-        let mut file = Self {
-            source,
-            little_endian: order == b'I',
-        };
+        let mut file = Self { source, little_endian: order == b'I' };
         if file.u16("its header")? != 42 {
             let what = "a BigTIFF";
             return Err(ContainerError::Unsupported { what });
@@ -104,8 +94,7 @@ impl<'a, R: Read + Seek> File<'a, R> {
         }
         self.source.seek(u64::from(start), DIRECTORY)?;
         let count = self.u16(DIRECTORY)?;
-        self.source
-            .require(self.source.position(), 12 * u64::from(count) + 4, DIRECTORY)?;
+        self.source.require(self.source.position(), 12 * u64::from(count) + 4, DIRECTORY)?;
         let mut directory = Directory::default();
         for _ in 0..count {
             self.entry(&mut directory)?;
@@ -130,8 +119,7 @@ impl<'a, R: Read + Seek> File<'a, R> {
         let outside = u64::from(self.u32(DIRECTORY)?);
         let bytes = size * u64::from(count);
         let start = if bytes > 4 { outside } else { inline };
-        self.source
-            .require(start, bytes, "the values of its directory")?;
+        self.source.require(start, bytes, "the values of its directory")?;
         let place = match tag {
             WIDTH => &mut directory.width,
             HEIGHT => &mut directory.height,
@@ -147,15 +135,9 @@ impl<'a, R: Read + Seek> File<'a, R> {
     }
 
     /// Up to `BATCH` values of an entry.
-    fn numbers(
-        &mut self,
-        entry: Entry,
-        first: u32,
-        count: usize,
-    ) -> Result<Vec<u32>, ContainerError> {
+    fn numbers(&mut self, entry: Entry, first: u32, count: usize) -> Result<Vec<u32>, ContainerError> {
         const WHAT: &str = "the values of its directory";
-        self.source
-            .seek(entry.start + u64::from(first) * entry.size, WHAT)?;
+        self.source.seek(entry.start + u64::from(first) * entry.size, WHAT)?;
         let mut numbers = Vec::with_capacity(count);
         for _ in 0..count {
             numbers.push(match entry.size {
@@ -182,8 +164,7 @@ impl<'a, R: Read + Seek> File<'a, R> {
                 if start == 0 || length == 0 {
                     return damaged("a part of its pixels is missing");
                 }
-                self.source
-                    .require(u64::from(start), u64::from(length), "its pixels")?;
+                self.source.require(u64::from(start), u64::from(length), "its pixels")?;
             }
             first += count as u32;
         }

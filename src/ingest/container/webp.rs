@@ -11,10 +11,7 @@ use super::{ContainerError, PixelLimit, damaged};
 const RIFF_HEADER: u64 = 8;
 const FRAME_HEADER: u64 = 16;
 
-pub fn check<R: Read + Seek>(
-    source: &mut Source<R>,
-    limit: PixelLimit,
-) -> Result<(u32, u32), ContainerError> {
+pub fn check<R: Read + Seek>(source: &mut Source<R>, limit: PixelLimit) -> Result<(u32, u32), ContainerError> {
     source.skip(4, "its header")?;
     let size = u64::from(u32::from_le_bytes(source.bytes("its header")?));
     source.skip(4, "its header")?;

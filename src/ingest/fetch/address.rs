@@ -45,8 +45,7 @@ pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !RESERVED_V4.iter().any(|range| within_v4(address, *range)),
         IpAddr::V6(address) => {
-            within_v6(address, GLOBAL_V6)
-                && !RESERVED_V6.iter().any(|range| within_v6(address, *range))
+            within_v6(address, GLOBAL_V6) && !RESERVED_V6.iter().any(|range| within_v6(address, *range))
         }
     }
 }

@@ -37,25 +37,14 @@ impl Fetched {
             let status = status.as_u16();
             return Err(FetchError::BadStatus { url, status });
         }
-        if response
-            .content_length()
-            .is_some_and(|length| length > limit)
-        {
+        if response.content_length().is_some_and(|length| length > limit) {
             return Err(FetchError::TooLarge { url, limit });
         }
         let encoding = response.headers().get(header::CONTENT_ENCODING);
         if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
             return Err(FetchError::Encoded { url });
         }
-        Ok(Self {
-            file_name,
-            response,
-            url,
-            received: 0,
-            limit,
-            deadline,
-            idle_timeout: policy.idle_timeout,
-        })
+        Ok(Self { file_name, response, url, received: 0, limit, deadline, idle_timeout: policy.idle_timeout })
     }
 
     /// The size that was announced, if one was. The body is held to it.

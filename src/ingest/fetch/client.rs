@@ -14,11 +14,7 @@ use super::{FetchError, FetchPolicy};
 
 const USER_AGENT: &str = concat!("trainyard/", env!("CARGO_PKG_VERSION"));
 
-pub fn build(
-    policy: &FetchPolicy,
-    names: Arc<dyn NameLookup>,
-    rule: AddressRule,
-) -> Result<Client, FetchError> {
+pub fn build(policy: &FetchPolicy, names: Arc<dyn NameLookup>, rule: AddressRule) -> Result<Client, FetchError> {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("image/*, */*;q=0.5"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -39,9 +35,7 @@ pub fn build(
 
 /// Mozilla's roots are embedded: an empty chroot has no certificates.
 fn tls() -> Result<ClientConfig, FetchError> {
-    let roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
+    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(unavailable)?;
@@ -49,7 +43,5 @@ fn tls() -> Result<ClientConfig, FetchError> {
 }
 
 fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> FetchError {
-    FetchError::ClientUnavailable {
-        source: Box::new(error),
-    }
+    FetchError::ClientUnavailable { source: Box::new(error) }
 }

@@ -26,9 +26,7 @@ pub enum FetchFault {
 /// Why nothing, or not everything, was fetched.
 #[derive(Debug, ThisError)]
 pub enum FetchError {
-    #[error(
-        "{url} is not a url that can be fetched ({reason}); give one that begins with http:// or https://"
-    )]
+    #[error("{url} is not a url that can be fetched ({reason}); give one that begins with http:// or https://")]
     BadUrl { url: String, reason: String },
     #[error("{url} has the scheme {scheme}; only http and https urls are fetched")]
     ForbiddenScheme { url: String, scheme: String },
@@ -53,9 +51,7 @@ pub enum FetchError {
     BadStatus { url: String, status: u16 },
     #[error("{url} redirects to something that is no url; give the url of the image itself")]
     BadRedirect { url: String },
-    #[error(
-        "{url} was reached after more than {limit} redirects; give the url of the image itself"
-    )]
+    #[error("{url} was reached after more than {limit} redirects; give the url of the image itself")]
     TooManyRedirects { url: String, limit: usize },
     #[error("{url} is larger than the {limit} bytes allowed; give a smaller image")]
     TooLarge { url: String, limit: u64 },
@@ -111,18 +107,12 @@ impl FetchError {
             let what = "it could not be connected to";
             return Self::TimedOut { url, what };
         }
-        Self::Unreachable {
-            url,
-            source: error.without_url(),
-        }
+        Self::Unreachable { url, source: error.without_url() }
     }
 
     /// Sorts a failure within the body.
     pub(super) fn from_body(url: String, error: reqwest::Error) -> Self {
-        Self::BrokenOff {
-            url,
-            source: error.without_url(),
-        }
+        Self::BrokenOff { url, source: error.without_url() }
     }
 }
 

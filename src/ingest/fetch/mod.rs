@@ -70,22 +70,13 @@ pub struct Fetcher {
 
 impl Fetcher {
     pub fn new(policy: FetchPolicy) -> Self {
-        let rule = if policy.allow_private_addresses {
-            AddressRule::any()
-        } else {
-            AddressRule::public_only()
-        };
+        let rule = if policy.allow_private_addresses { AddressRule::any() } else { AddressRule::public_only() };
         Self::with_parts(policy, rule, Arc::new(SystemNames::default()))
     }
 
     /// With another rule or other names, for tests of what must be refused.
     fn with_parts(policy: FetchPolicy, rule: AddressRule, names: Arc<dyn NameLookup>) -> Self {
-        Self {
-            policy,
-            rule,
-            names,
-            client: OnceCell::new(),
-        }
+        Self { policy, rule, names, client: OnceCell::new() }
     }
 
     /// Asks for `url` and follows its redirects up to the head of the answer.
@@ -101,19 +92,14 @@ impl Fetcher {
                 None => return Fetched::begin(response, &url, file_name, &self.policy, deadline),
             }
         }
-        Err(FetchError::TooManyRedirects {
-            url: target::shown(&url),
-            limit: self.policy.max_redirects,
-        })
+        Err(FetchError::TooManyRedirects { url: target::shown(&url), limit: self.policy.max_redirects })
     }
 
     async fn request(&self, url: &Url, deadline: Instant) -> Result<Response, FetchError> {
         let shown = target::shown(url);
         let client = self
             .client
-            .get_or_try_init(|| async {
-                client::build(&self.policy, self.names.clone(), self.rule.clone())
-            })
+            .get_or_try_init(|| async { client::build(&self.policy, self.names.clone(), self.rule.clone()) })
             .await?;
         // The connection has its own limit; this one is for a server that accepts and then
         // says nothing.
@@ -122,10 +108,7 @@ impl Fetcher {
         match timeout_at(until, client.get(url.clone()).send()).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(FetchError::from_request(shown, error)),
-            Err(_) => Err(FetchError::TimedOut {
-                url: shown,
-                what: "it did not answer",
-            }),
+            Err(_) => Err(FetchError::TimedOut { url: shown, what: "it did not answer" }),
         }
     }
 }
@@ -133,15 +116,12 @@ impl Fetcher {
 /// Where the answer sends us, if it does.
 fn redirect(url: &Url, response: &Response) -> Result<Option<Url>, FetchError> {
     let location = response.headers().get(header::LOCATION);
-    let (301 | 302 | 303 | 307 | 308, Some(location)) = (response.status().as_u16(), location)
-    else {
+    let (301 | 302 | 303 | 307 | 308, Some(location)) = (response.status().as_u16(), location) else {
         return Ok(None);
     };
     let next = location.to_str().ok().and_then(|next| url.join(next).ok());
     match next {
         Some(next) if next.as_str().len() <= target::MAX_URL => Ok(Some(next)),
-        _ => Err(FetchError::BadRedirect {
-            url: target::shown(url),
-        }),
+        _ => Err(FetchError::BadRedirect { url: target::shown(url) }),
     }
 }

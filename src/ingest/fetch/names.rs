@@ -68,9 +68,7 @@ impl NameLookup for SystemNames {
             if is_localhost(&name) {
                 return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
             }
-            let resolver = self
-                .resolver
-                .get_or_try_init(|| async { system_resolver() });
+            let resolver = self.resolver.get_or_try_init(|| async { system_resolver() });
             let resolver = resolver.await?;
             let found = resolver.lookup_ip(name).await;
             let found = found.map_err(|_| NameError::Unresolvable)?;
@@ -113,11 +111,7 @@ impl Resolve for CheckedNames {
                 .map(|address| SocketAddr::new(*address, 0))
                 .collect();
             if permitted.is_empty() {
-                let error = if all.is_empty() {
-                    NameError::Unresolvable
-                } else {
-                    NameError::Forbidden
-                };
+                let error = if all.is_empty() { NameError::Unresolvable } else { NameError::Forbidden };
                 return Err(error.into());
             }
             Ok(Box::new(permitted.into_iter()) as Addrs)

@@ -45,21 +45,12 @@ impl Server {
 fn answer(stream: TcpStream, port: u16) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
     let request = lines.next().unwrap().unwrap();
-    while lines
-        .next()
-        .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
-    {}
+    while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
     let path = request.split(' ').nth(1).unwrap();
     let mut stream = stream;
     let mut say = |text: &str| stream.write_all(text.as_bytes()).is_ok() && stream.flush().is_ok();
-    let found = |location: &str| {
-        format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n")
-    };
-    match path
-        .trim_start_matches('/')
-        .split_once('/')
-        .unwrap_or((path, ""))
-    {
+    let found = |location: &str| format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+    match path.trim_start_matches('/').split_once('/').unwrap_or((path, "")) {
         ("ok", _) => say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
         ("chain", "0") => say(&found("/ok/end.png")),
         ("chain", left) => say(&found(&format!("{}", left.parse::<u32>().unwrap() - 1))),
@@ -93,9 +84,7 @@ fn answer(stream: TcpStream, port: u16) {
                 say("x")
             })
         }
-        ("gzip", _) => {
-            say("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx")
-        }
+        ("gzip", _) => say("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx"),
         ("garbage", _) => say("\0\0\0 what is this\r\n\r\n"),
         _ => say("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
     };
@@ -136,11 +125,7 @@ fn guarded_fetcher() -> Fetcher {
         ("both.test", vec![inside, local]),
         ("empty.test", vec![]),
     ]));
-    Fetcher::with_parts(
-        policy(false),
-        AddressRule::new(move |address| address == local),
-        Arc::new(names),
-    )
+    Fetcher::with_parts(policy(false), AddressRule::new(move |address| address == local), Arc::new(names))
 }
 
 async fn read(fetcher: &Fetcher, url: &str) -> Result<(String, Vec<u8>), FetchError> {
@@ -163,23 +148,11 @@ async fn failure(fetcher: &Fetcher, url: &str) -> FetchError {
 async fn fetches_and_follows() {
     let server = Server::start();
     let fetcher = open_fetcher();
-    let name_and_body = read(&fetcher, &server.url("/ok/a%20cat.png?size=1"))
-        .await
-        .unwrap();
+    let name_and_body = read(&fetcher, &server.url("/ok/a%20cat.png?size=1")).await.unwrap();
     assert_eq!(name_and_body, ("a cat.png".to_owned(), b"hello".to_vec()));
-    assert_eq!(
-        fetcher
-            .fetch(&server.url("/ok/"))
-            .await
-            .unwrap()
-            .declared_size(),
-        Some(5)
-    );
+    assert_eq!(fetcher.fetch(&server.url("/ok/")).await.unwrap().declared_size(), Some(5));
     // Five hops: four numbers, then the file.
-    assert_eq!(
-        read(&fetcher, &server.url("/chain/4")).await.unwrap().0,
-        "4"
-    );
+    assert_eq!(read(&fetcher, &server.url("/chain/4")).await.unwrap().0, "4");
     let by_name = format!("http://localhost:{}/ok/b.png", server.port);
     assert_eq!(read(&fetcher, &by_name).await.unwrap().0, "b.png");
 }
@@ -209,10 +182,7 @@ async fn failures_of_the_other_side() {
     fails!("/garbage/", FetchError::Unreachable { .. });
     let too_large = failure(&fetcher, &server.url("/large/")).await;
     assert_eq!(too_large.fault(), FetchFault::TooLarge);
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = failure(&fetcher, &format!("http://{closed}/?token=hunter2")).await;
     assert_eq!(error.fault(), FetchFault::Remote);
     let source = std::error::Error::source(&error).unwrap();
@@ -224,24 +194,15 @@ async fn redirects_are_checked_like_the_first_url() {
     let server = Server::start();
     let open = open_fetcher();
     let error = failure(&open, &server.url("/to-file/")).await;
-    assert!(
-        matches!(error, FetchError::ForbiddenScheme { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, FetchError::ForbiddenScheme { .. }), "{error:?}");
     let error = failure(&open, &server.url("/to-user/")).await;
     assert!(matches!(error, FetchError::Credentials { .. }), "{error:?}");
 
     let guarded = guarded_fetcher();
-    assert_eq!(
-        read(&guarded, &server.url("/ok/")).await.unwrap().1,
-        b"hello"
-    );
+    assert_eq!(read(&guarded, &server.url("/ok/")).await.unwrap().1, b"hello");
     for path in ["/to-private/", "/to-v6/", "/to-name/"] {
         let error = failure(&guarded, &server.url(path)).await;
-        assert!(
-            matches!(error, FetchError::ForbiddenAddress { .. }),
-            "{path} {error:?}"
-        );
+        assert!(matches!(error, FetchError::ForbiddenAddress { .. }), "{path} {error:?}");
         assert!(error.is_client_fault());
     }
 }
@@ -251,24 +212,15 @@ async fn names_are_judged_by_their_addresses() {
     let server = Server::start();
     let guarded = guarded_fetcher();
     let url = |name: &str| format!("http://{name}:{}/ok/a.png", server.port);
-    assert_eq!(
-        read(&guarded, &url("public.test")).await.unwrap().1,
-        b"hello"
-    );
+    assert_eq!(read(&guarded, &url("public.test")).await.unwrap().1, b"hello");
     assert_eq!(read(&guarded, &url("both.test")).await.unwrap().1, b"hello");
     let connections = server.connections();
     let error = failure(&guarded, &url("inside.test")).await;
-    assert!(
-        matches!(error, FetchError::ForbiddenAddress { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, FetchError::ForbiddenAddress { .. }), "{error:?}");
     assert!(!error.to_string().contains("10.0.0.1"));
     for name in ["empty.test", "unknown.test"] {
         let error = failure(&guarded, &url(name)).await;
-        assert!(
-            matches!(error, FetchError::Unresolvable { .. }),
-            "{error:?}"
-        );
+        assert!(matches!(error, FetchError::Unresolvable { .. }), "{error:?}");
         assert_eq!(error.fault(), FetchFault::Remote);
     }
     assert_eq!(server.connections(), connections);
@@ -293,10 +245,7 @@ async fn private_addresses_are_refused_before_connecting() {
         "sub.localhost",
     ] {
         let error = failure(&fetcher, &format!("http://{host}:{}/ok/", server.port)).await;
-        assert!(
-            matches!(error, FetchError::ForbiddenAddress { .. }),
-            "{host} {error:?}"
-        );
+        assert!(matches!(error, FetchError::ForbiddenAddress { .. }), "{host} {error:?}");
         assert!(error.is_client_fault());
     }
     assert_eq!(server.connections(), 0);

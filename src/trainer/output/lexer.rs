@@ -42,12 +42,7 @@ pub fn tokens(line: &str) -> Vec<Token> {
         // A sign right behind a word or number is a hyphen or a range.
         let sign_allowed = spaced || found.last().is_none_or(|token| token.kind == Kind::Mark);
         let (kind, length) = token_at(&line.as_bytes()[at..], c, sign_allowed);
-        found.push(Token {
-            kind,
-            start: at,
-            end: at + length,
-            spaced,
-        });
+        found.push(Token { kind, start: at, end: at + length, spaced });
         at += length;
         spaced = false;
     }
@@ -59,8 +54,7 @@ fn token_at(bytes: &[u8], first: char, sign_allowed: bool) -> (Kind, usize) {
     let body = &bytes[usize::from(signed)..];
     if let Some(length) = number_length(body) {
         let run = word_length(body);
-        let dotted =
-            body.get(length) == Some(&b'.') && body.get(length + 1).is_some_and(u8::is_ascii_digit);
+        let dotted = body.get(length) == Some(&b'.') && body.get(length + 1).is_some_and(u8::is_ascii_digit);
         if run > length || dotted {
             return (Kind::Word, usize::from(signed) + dotted_length(body));
         }
@@ -110,11 +104,7 @@ fn number_length(bytes: &[u8]) -> Option<usize> {
 
 fn word_length(bytes: &[u8]) -> usize {
     let in_word = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_';
-    bytes
-        .iter()
-        .take_while(in_word)
-        .count()
-        .max(number_tail(bytes))
+    bytes.iter().take_while(in_word).count().max(number_tail(bytes))
 }
 
 /// Length of a number together with letters glued to its end (`0.5x`), or nothing.
@@ -132,9 +122,7 @@ fn dotted_length(bytes: &[u8]) -> usize {
 }
 
 fn is_non_finite(word: &[u8]) -> bool {
-    [&b"nan"[..], b"inf", b"infinity"]
-        .iter()
-        .any(|known| word.eq_ignore_ascii_case(known))
+    [&b"nan"[..], b"inf", b"infinity"].iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
 #[cfg(test)]
@@ -143,24 +131,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn cut(line: &str) -> Vec<(Kind, &str)> {
-        tokens(line)
-            .iter()
-            .map(|token| (token.kind, token.text(line)))
-            .collect()
+        tokens(line).iter().map(|token| (token.kind, token.text(line))).collect()
     }
 
     #[test]
     fn words_numbers_and_marks() {
         use Kind::{Mark, Number, Word};
-        assert_eq!(
-            cut("val_accuracy: 0.93%"),
-            [
-                (Word, "val_accuracy"),
-                (Mark, ":"),
-                (Number, "0.93"),
-                (Mark, "%")
-            ]
-        );
+        assert_eq!(cut("val_accuracy: 0.93%"), [(Word, "val_accuracy"), (Mark, ":"), (Number, "0.93"), (Mark, "%")]);
         assert_eq!(
             cut("a=-1e-3 b=.5 c=+2. d -nan inf"),
             [
@@ -213,10 +190,7 @@ mod tests {
                 (Word, "h5")
             ]
         );
-        assert_eq!(
-            cut("│é -x"),
-            [(Mark, "│"), (Mark, "é"), (Mark, "-"), (Word, "x")]
-        );
+        assert_eq!(cut("│é -x"), [(Mark, "│"), (Mark, "é"), (Mark, "-"), (Word, "x")]);
     }
 
     proptest! {

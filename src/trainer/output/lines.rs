@@ -40,8 +40,7 @@ impl LineSplitter {
 
     fn keep(&mut self, bytes: &[u8]) {
         let room = MAX_LINE - self.partial.len();
-        self.partial
-            .extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 }
 
@@ -102,14 +101,8 @@ mod tests {
 
     #[test]
     fn both_line_ends_and_any_cut() {
-        assert_eq!(
-            split(&[b"a\nb\rc\r\nd"]),
-            [&b"a"[..], b"b", b"c", b"", b"d"]
-        );
-        assert_eq!(
-            split(&[b"a", b"\nb\r", b"", b"c\r", b"\nd"]),
-            [&b"a"[..], b"b", b"c", b"", b"d"]
-        );
+        assert_eq!(split(&[b"a\nb\rc\r\nd"]), [&b"a"[..], b"b", b"c", b"", b"d"]);
+        assert_eq!(split(&[b"a", b"\nb\r", b"", b"c\r", b"\nd"]), [&b"a"[..], b"b", b"c", b"", b"d"]);
     }
 
     #[test]
@@ -126,15 +119,9 @@ mod tests {
     #[test]
     fn terminal_codes_go() {
         let text = |line: &[u8]| readable(line).into_owned();
-        assert_eq!(
-            text(b"\x1b[1m\x1b[32maccuracy\x1b[0m: 0.9"),
-            "accuracy: 0.9"
-        );
+        assert_eq!(text(b"\x1b[1m\x1b[32maccuracy\x1b[0m: 0.9"), "accuracy: 0.9");
         assert_eq!(text(b"0.5\x1b[2Kaccuracy"), "0.5 accuracy");
-        assert_eq!(
-            text(b"\x1b]8;;http://x\x1b\\link\x1b]0;title\x07!"),
-            "link!"
-        );
+        assert_eq!(text(b"\x1b]8;;http://x\x1b\\link\x1b]0;title\x07!"), "link!");
         assert_eq!(text(b"a\x08b\x00c\td"), "a bc\td");
         assert_eq!(text(b"\xff\xfe0.9"), "\u{fffd}\u{fffd}0.9");
         assert_eq!(text(b"x\x1b"), "x");

@@ -46,9 +46,7 @@ impl Literal {
             Self::Text(text) => Value::String(text),
             Self::List(items) => Value::Array(items.into_iter().map(Self::into_json).collect()),
             Self::Dict(entries) => {
-                let pairs = entries
-                    .into_iter()
-                    .map(|(key, item)| (key, item.into_json()));
+                let pairs = entries.into_iter().map(|(key, item)| (key, item.into_json()));
                 Value::Object(pairs.collect::<Map<_, _>>())
             }
         }
@@ -166,13 +164,8 @@ impl<'a> Reader<'a> {
     }
 
     fn number(&mut self) -> Option<Literal> {
-        let text =
-            self.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '+' | '-' | '_'));
-        Some(if is_number(text) {
-            Literal::Number(text.to_owned())
-        } else {
-            Literal::Opaque
-        })
+        let text = self.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '+' | '-' | '_'));
+        Some(if is_number(text) { Literal::Number(text.to_owned()) } else { Literal::Opaque })
     }
 
     /// A name: a constant, a call, or something unknown.

@@ -41,11 +41,7 @@ pub struct AccuracyName {
 impl AccuracyName {
     /// The same name with what a neighbouring word says about the split.
     pub fn on(self, split: Split) -> Self {
-        let split = if self.split == Split::Unsaid {
-            split
-        } else {
-            self.split
-        };
+        let split = if self.split == Split::Unsaid { split } else { self.split };
         Self { split, ..self }
     }
 }
@@ -61,10 +57,9 @@ pub fn classify(name: &str) -> Option<Metric> {
     }
     let last = parts.pop()?;
     match last.as_str() {
-        "accuracy" | "acc" => Some(Metric::Accuracy(AccuracyName {
-            spelled_out: last == "accuracy",
-            split: split_of(&parts)?,
-        })),
+        "accuracy" | "acc" => {
+            Some(Metric::Accuracy(AccuracyName { spelled_out: last == "accuracy", split: split_of(&parts)? }))
+        }
         "loss" => {
             let validation = ["val", "valid", "validation", "eval", "evaluation"];
             let fits = parts.len() == 1 && validation.contains(&parts[0].as_str());
@@ -92,12 +87,10 @@ pub fn qualifier(word: &str) -> Option<Split> {
         "val" | "valid" | "validation" | "eval" | "evaluation" | "dev" => Split::Validation,
         "test" | "testing" | "holdout" => Split::Test,
         "train" | "training" => Split::Training,
-        "final" | "best" | "max" | "mean" | "average" | "avg" | "overall" | "total" | "model"
-        | "network" | "classification" | "classifier" | "the" | "our" | "set" | "data"
-        | "dataset" | "epoch" | "metric" | "metrics" | "result" | "results" | "binary"
-        | "multiclass" | "categorical" | "sparse" | "top" | "top1" | "1" | "cv" | "current" => {
-            Split::Unsaid
-        }
+        "final" | "best" | "max" | "mean" | "average" | "avg" | "overall" | "total" | "model" | "network"
+        | "classification" | "classifier" | "the" | "our" | "set" | "data" | "dataset" | "epoch" | "metric"
+        | "metrics" | "result" | "results" | "binary" | "multiclass" | "categorical" | "sparse" | "top" | "top1"
+        | "1" | "cv" | "current" => Split::Unsaid,
         _ => return None,
     })
 }
@@ -201,9 +194,9 @@ pub fn is_unit(word: &str) -> bool {
 }
 
 const UNITS: &[&str] = &[
-    "mm", "cm", "m", "km", "um", "nm", "px", "pixel", "pixels", "ms", "s", "sec", "secs", "second",
-    "seconds", "min", "minutes", "deg", "degree", "degrees", "bit", "bits", "digits", "decimals",
-    "decimal", "ppm", "hz", "db", "meters", "metres", "points",
+    "mm", "cm", "m", "km", "um", "nm", "px", "pixel", "pixels", "ms", "s", "sec", "secs", "second", "seconds", "min",
+    "minutes", "deg", "degree", "degrees", "bit", "bits", "digits", "decimals", "decimal", "ppm", "hz", "db", "meters",
+    "metres", "points",
 ];
 
 /// The lower-case parts of a name, cut at anything that is no letter or digit and where
@@ -290,12 +283,7 @@ mod tests {
 
     #[test]
     fn validation_losses_by_name() {
-        for name in [
-            "val_loss",
-            "validation_loss",
-            "Validation Loss",
-            "eval_loss",
-        ] {
+        for name in ["val_loss", "validation_loss", "Validation Loss", "eval_loss"] {
             assert_eq!(classify(name), Some(Metric::ValidationLoss), "{name}");
         }
         for name in ["loss", "train_loss", "val_loss_weight", "val_total_loss"] {

@@ -132,9 +132,7 @@ pub fn prediction(entries: &Entries) -> Prediction {
 }
 
 fn entry<'a>(entries: &'a Entries, name: &str) -> Option<&'a Literal> {
-    let found = entries
-        .iter()
-        .find(|(key, _)| key.eq_ignore_ascii_case(name));
+    let found = entries.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
     found.map(|(_, item)| item)
 }
 

@@ -106,8 +106,7 @@ pub struct Printed {
 impl Printed {
     /// The result of this stream alone.
     pub fn outcome(&self) -> Outcome {
-        self.chosen()
-            .map_or(Outcome::Nothing, |reported| self.settle(reported))
+        self.chosen().map_or(Outcome::Nothing, |reported| self.settle(reported))
     }
 
     /// The result of a job's run of that many steps, for a script that trains several runs
@@ -124,9 +123,7 @@ impl Printed {
     }
 
     fn chosen(&self) -> Option<&Reported> {
-        let mut candidates = [&self.bare, &self.named, &self.abbreviated, &self.point]
-            .into_iter()
-            .flatten();
+        let mut candidates = [&self.bare, &self.named, &self.abbreviated, &self.point].into_iter().flatten();
         match (&self.bare, &self.named) {
             // A bare `12.7` behind a named accuracy is the time that was taken. NaN is not
             // forgiven.
@@ -135,9 +132,7 @@ impl Printed {
             _ => {
                 let first = candidates.clone().next();
                 // `acc: 9.81` is an acceleration if anything else is an accuracy.
-                candidates
-                    .find(|reported| !reported.is_doubtful())
-                    .or(first)
+                candidates.find(|reported| !reported.is_doubtful()).or(first)
             }
         }
     }

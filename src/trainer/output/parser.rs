@@ -28,8 +28,7 @@ impl OutputParser {
     /// Takes the next bytes, cut anywhere, and gives the points they complete.
     pub fn feed(&mut self, chunk: &[u8]) -> Vec<Point> {
         let reader = &mut self.reader;
-        self.splitter
-            .feed(chunk, |line| reader.line(&readable(line)));
+        self.splitter.feed(chunk, |line| reader.line(&readable(line)));
         std::mem::take(&mut self.reader.points)
     }
 
@@ -83,8 +82,7 @@ impl LineReader {
         }
         if let Some(block) = self.block.take() {
             // `json.dumps(indent=2)` and `pprint` indent every line but the closing one.
-            let continues = line.starts_with([' ', '\t', '}', ']', ')'])
-                && block.text.len() + line.len() < MAX_LINE;
+            let continues = line.starts_with([' ', '\t', '}', ']', ')']) && block.text.len() + line.len() < MAX_LINE;
             if continues {
                 return self.continue_block(block, line);
             }
@@ -126,10 +124,7 @@ impl LineReader {
     }
 
     fn single_line(&mut self, line: &str) {
-        self.printed.bare = value::bare_number(line).map(|accuracy| Reported {
-            accuracy,
-            val_loss: None,
-        });
+        self.printed.bare = value::bare_number(line).map(|accuracy| Reported { accuracy, val_loss: None });
         match self.object_in(line) {
             Dictionary::Told => {}
             // What its strings and settings say is not said by the script.
@@ -149,10 +144,7 @@ impl LineReader {
         let Some((Literal::Dict(entries), rest)) = Literal::parse_prefix(&text[start..]) else {
             return Dictionary::Absent;
         };
-        let ends = rest
-            .trim_end()
-            .chars()
-            .all(|c| matches!(c, ')' | '.' | ','));
+        let ends = rest.trim_end().chars().all(|c| matches!(c, ')' | '.' | ','));
         match ends && !entries.is_empty() {
             false => Dictionary::Absent,
             true if self.object(&entries) => Dictionary::Told,
@@ -196,31 +188,15 @@ impl LineReader {
     }
 
     fn sighting(&mut self, sighting: Sighting, val_loss: Option<f64>) -> Reported {
-        let reported = Reported {
-            accuracy: sighting.accuracy,
-            val_loss,
-        };
-        let place = if sighting.name.spelled_out {
-            &mut self.printed.named
-        } else {
-            &mut self.printed.abbreviated
-        };
+        let reported = Reported { accuracy: sighting.accuracy, val_loss };
+        let place = if sighting.name.spelled_out { &mut self.printed.named } else { &mut self.printed.abbreviated };
         *place = Some(reported.clone());
         reported
     }
 
-    fn point(
-        &mut self,
-        step: u64,
-        metrics: Vec<(String, f64)>,
-        accuracy: Option<Sighting>,
-        val_loss: Option<f64>,
-    ) {
+    fn point(&mut self, step: u64, metrics: Vec<(String, f64)>, accuracy: Option<Sighting>, val_loss: Option<f64>) {
         if let Some(sighting) = accuracy {
-            self.printed.point = Some(Reported {
-                accuracy: sighting.accuracy,
-                val_loss,
-            });
+            self.printed.point = Some(Reported { accuracy: sighting.accuracy, val_loss });
         }
         if !metrics.is_empty() && self.points_seen < MAX_POINTS {
             self.points_seen += 1;
@@ -240,9 +216,7 @@ impl LineReader {
             later.label = (!label.is_empty()).then(|| label.chars().take(MAX_LABEL).collect());
         } else if name.trim().eq_ignore_ascii_case("probabilities") {
             later.probabilities = match Literal::parse_prefix(rest) {
-                Some((literal @ (Literal::Dict(_) | Literal::List(_)), "")) => {
-                    Some(literal.into_json())
-                }
+                Some((literal @ (Literal::Dict(_) | Literal::List(_)), "")) => Some(literal.into_json()),
                 _ => None,
             };
         }
@@ -273,7 +247,5 @@ fn open_brackets(line: &str) -> i64 {
 
 /// Whether `word`, in lower case, is somewhere in the line: cheaper than reading it.
 fn mentions(line: &str, word: &[u8]) -> bool {
-    line.as_bytes()
-        .windows(word.len())
-        .any(|window| window.eq_ignore_ascii_case(word))
+    line.as_bytes().windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
 }

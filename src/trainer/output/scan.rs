@@ -45,14 +45,8 @@ pub struct Findings {
 
 /// Reads a line of free text.
 pub fn scan(line: &str) -> Findings {
-    let text = Text {
-        line,
-        tokens: tokens(line),
-    };
-    let mut findings = Findings {
-        point: text.point(),
-        ..Findings::default()
-    };
+    let text = Text { line, tokens: tokens(line) };
+    let mut findings = Findings { point: text.point(), ..Findings::default() };
     for at in 0..text.tokens.len() {
         match text.metric_at(at) {
             Some(Metric::Accuracy(name)) => {
@@ -84,9 +78,7 @@ struct Behind {
 
 impl<'a> Text<'a> {
     fn text(&self, at: usize) -> &'a str {
-        self.tokens
-            .get(at)
-            .map_or("", |token| token.text(self.line))
+        self.tokens.get(at).map_or("", |token| token.text(self.line))
     }
 
     fn is(&self, at: usize, kind: Kind) -> bool {
@@ -118,10 +110,7 @@ impl<'a> Text<'a> {
     }
 
     fn name(&self, at: usize) -> &'a str {
-        let start = self
-            .tokens
-            .get(self.name_start(at))
-            .map_or(0, |token| token.start);
+        let start = self.tokens.get(self.name_start(at)).map_or(0, |token| token.start);
         let end = self.tokens.get(at).map_or(0, |token| token.end);
         self.line.get(start..end).unwrap_or("")
     }
@@ -135,16 +124,10 @@ impl<'a> Text<'a> {
         }
         let start = self.name_start(at);
         // `--accuracy 0.5` is an argument of a command line.
-        if start >= 2
-            && self.glued(start)
-            && self.is_mark(start - 1, "-")
-            && self.is_mark(start - 2, "-")
-        {
+        if start >= 2 && self.glued(start) && self.is_mark(start - 1, "-") && self.is_mark(start - 2, "-") {
             return None;
         }
-        let qualified = start
-            .checked_sub(1)
-            .filter(|before| self.is(*before, Kind::Word));
+        let qualified = start.checked_sub(1).filter(|before| self.is(*before, Kind::Word));
         let name = self.name(at);
         if let Some(before) = qualified
             && name.eq_ignore_ascii_case("loss")
@@ -162,8 +145,7 @@ impl<'a> Text<'a> {
         if !self.glued(at + 1) {
             return false;
         }
-        let joined =
-            self.is_mark(at + 1, "-/.") && self.glued(at + 2) && !self.is(at + 2, Kind::Mark);
+        let joined = self.is_mark(at + 1, "-/.") && self.glued(at + 2) && !self.is(at + 2, Kind::Mark);
         joined || self.is_mark(at + 1, "@")
     }
 
@@ -187,13 +169,8 @@ impl<'a> Text<'a> {
 
     /// Whether `top` stands before the number at `at`, as in `top-5` and `top 5`.
     fn tail_is_top(&self, at: usize) -> bool {
-        let before = if self.is_mark(at - 1, "-") {
-            at.checked_sub(2)
-        } else {
-            Some(at - 1)
-        };
-        self.is(at, Kind::Number)
-            && before.is_some_and(|before| self.text(before).eq_ignore_ascii_case("top"))
+        let before = if self.is_mark(at - 1, "-") { at.checked_sub(2) } else { Some(at - 1) };
+        self.is(at, Kind::Number) && before.is_some_and(|before| self.text(before).eq_ignore_ascii_case("top"))
     }
 
     fn accuracy_at(&self, at: usize, name: AccuracyName) -> Option<Sighting> {
@@ -201,10 +178,7 @@ impl<'a> Text<'a> {
         if !name.spelled_out && !found.firm {
             return None;
         }
-        Some(Sighting {
-            name: name.on(found.split),
-            accuracy: found.value.accuracy()?,
-        })
+        Some(Sighting { name: name.on(found.split), accuracy: found.value.accuracy()? })
     }
 
     /// The value that belongs to the name ending at `name`.
@@ -225,8 +199,7 @@ impl<'a> Text<'a> {
                     }
                     // An arrow connects, a comparison does not.
                     ">" if !self.glued(at) || !self.is_mark(at - 1, "-=") => return None,
-                    "(" | ")" | "[" | "]" | ">" | "→" | "~" | "≈" | "*" | "`" | "-" | "–" | "—" =>
-                        {}
+                    "(" | ")" | "[" | "]" | ">" | "→" | "~" | "≈" | "*" | "`" | "-" | "–" | "—" => {}
                     _ => return None,
                 }
             } else if self.is(at, Kind::Word) {
@@ -296,10 +269,7 @@ impl<'a> Text<'a> {
             return None;
         }
         if self.is_mark(next, "/") && self.is(next + 1, Kind::Number) {
-            return Some(Value::Counts(
-                number.to_owned(),
-                self.text(next + 1).to_owned(),
-            ));
+            return Some(Value::Counts(number.to_owned(), self.text(next + 1).to_owned()));
         }
         let word = self.text(next).to_lowercase();
         let percent = self.is_mark(next, "%") || matches!(word.as_str(), "percent" | "pct");
@@ -315,10 +285,7 @@ impl<'a> Text<'a> {
         let mut step = None;
         let mut metrics = Vec::new();
         for at in 1..self.tokens.len() {
-            if !self.is_mark(at, "=")
-                || !self.is(at - 1, Kind::Word)
-                || !self.is(at + 1, Kind::Number)
-            {
+            if !self.is_mark(at, "=") || !self.is(at - 1, Kind::Word) || !self.is(at + 1, Kind::Number) {
                 continue;
             }
             let name = self.name(at - 1);
@@ -341,7 +308,5 @@ fn ends_like_metric(word: &str) -> bool {
     let word = word.as_bytes();
     [&b"accuracy"[..], b"acc", b"loss", b"score"]
         .iter()
-        .any(|end| {
-            word.len() >= end.len() && word[word.len() - end.len()..].eq_ignore_ascii_case(end)
-        })
+        .any(|end| word.len() >= end.len() && word[word.len() - end.len()..].eq_ignore_ascii_case(end))
 }

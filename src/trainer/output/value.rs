@@ -33,9 +33,7 @@ impl Value {
         let parsed = match self {
             Self::Number(text) => Accuracy::parse(text),
             Self::Percent(text) => Accuracy::parse(&format!("{text}%")),
-            Self::Counts(correct, total) => {
-                Accuracy::from_counts(correct.parse().ok()?, total.parse().ok()?)
-            }
+            Self::Counts(correct, total) => Accuracy::from_counts(correct.parse().ok()?, total.parse().ok()?),
         };
         let not_a_number = matches!(parsed, Err(AccuracyError::NotANumber { .. }));
         (!not_a_number).then_some(parsed)
@@ -46,9 +44,7 @@ impl Value {
         match self {
             Self::Number(text) => text.parse().ok(),
             Self::Percent(text) => text.parse().ok().map(|number: f64| number / 100.0),
-            Self::Counts(correct, total) => {
-                Some(correct.parse::<f64>().ok()? / total.parse::<f64>().ok()?)
-            }
+            Self::Counts(correct, total) => Some(correct.parse::<f64>().ok()? / total.parse::<f64>().ok()?),
         }
     }
 

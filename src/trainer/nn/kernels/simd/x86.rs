@@ -69,9 +69,9 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn transpose(self, rows: [__m512; LANES]) -> [__m512; LANES] {
         let mut r = rows;
-        // SAFETY (all three blocks): the token proves AVX-512F; these instructions only move lanes in registers.
         for i in (0..LANES).step_by(4) {
             let (a, b, c, d) = (r[i], r[i + 1], r[i + 2], r[i + 3]);
+            // SAFETY: the token proves AVX-512F; these instructions only move lanes in registers.
             unsafe {
                 let (ab, ab_high) = (arch::_mm512_unpacklo_ps(a, b), arch::_mm512_unpackhi_ps(a, b));
                 let (cd, cd_high) = (arch::_mm512_unpacklo_ps(c, d), arch::_mm512_unpackhi_ps(c, d));
@@ -85,6 +85,7 @@ impl Simd for Avx512 {
         // of quarters for each c.
         let mut out = r;
         for c in 0..4 {
+            // SAFETY: the token proves AVX-512F; these instructions only move lanes in registers.
             unsafe {
                 let even = arch::_mm512_shuffle_f32x4::<0x88>(r[c], r[4 + c]);
                 let odd = arch::_mm512_shuffle_f32x4::<0xDD>(r[c], r[4 + c]);
@@ -176,9 +177,9 @@ impl Avx2 {
     #[inline(always)]
     fn transpose_eighth(self, rows: [__m256; 8]) -> [__m256; 8] {
         let mut r = rows;
-        // SAFETY (both blocks): the token proves AVX2; these instructions only move lanes in registers.
         for i in [0, 4] {
             let (a, b, c, d) = (r[i], r[i + 1], r[i + 2], r[i + 3]);
+            // SAFETY: the token proves AVX2; these instructions only move lanes in registers.
             unsafe {
                 let (ab, ab_high) = (arch::_mm256_unpacklo_ps(a, b), arch::_mm256_unpackhi_ps(a, b));
                 let (cd, cd_high) = (arch::_mm256_unpacklo_ps(c, d), arch::_mm256_unpackhi_ps(c, d));
@@ -190,6 +191,7 @@ impl Avx2 {
         }
         let mut out = r;
         for c in 0..4 {
+            // SAFETY: the token proves AVX2; these instructions only move lanes in registers.
             unsafe {
                 out[c] = arch::_mm256_permute2f128_ps::<0x20>(r[c], r[4 + c]);
                 out[4 + c] = arch::_mm256_permute2f128_ps::<0x31>(r[c], r[4 + c]);

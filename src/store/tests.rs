@@ -1,0 +1,338 @@
+//! Records as format 1 has them on disk: golden files that every later release has to read, and rules of the indexes.
+
+use super::results::{self, Scope};
+use super::*;
+use crate::domain::account::Actor;
+use crate::domain::blob::{Blob, ContentHash};
+use crate::domain::dataset::{Dataset, DatasetVersion, Digest, Entry, Manifests, VersionNumber};
+use crate::domain::event::EventKind;
+use crate::domain::experiment::{Experiment, HyperParameters};
+use crate::domain::ids::{DatasetId, ExperimentId, ModelId, RunId, SweepId};
+use crate::domain::model::Model;
+use crate::domain::name::{ImageName, Label, Name};
+use crate::domain::result::ExperimentResult;
+use crate::domain::run::{Outcome, Run, RunSpec, RunState};
+use crate::domain::stamp::{Stamp, Timestamp};
+use crate::domain::sweep::Sweep;
+use proptest::prelude::*;
+use std::fmt::Write;
+
+fn scratch() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { cache_bytes: 1 << 20, min_free_bytes: 0 };
+    let store = Store::open(folder.path(), options).unwrap();
+    (folder, store)
+}
+
+fn stamp() -> Stamp {
+    Stamp::new(Actor::LOCAL, Timestamp(1_700_000_000_000))
+}
+
+fn model() -> Model {
+    Model {
+        id: ModelId(1024),
+        stamp: stamp(),
+        name: Name::parse("n", "digits").unwrap(),
+        all_images: DatasetId(1025),
+        experiments: 3,
+    }
+}
+
+fn dataset(id: u64, name: Option<&str>) -> Dataset {
+    Dataset {
+        id: DatasetId(id),
+        stamp: stamp(),
+        model: ModelId(1024),
+        name: name.map(|name| Name::parse("n", name).unwrap()),
+        base: name.map(|_| DatasetVersion { dataset: DatasetId(1025), number: VersionNumber(1) }),
+        head: VersionNumber(0),
+        images: 0,
+        labelled: 0,
+        digest: Digest(7),
+    }
+}
+
+fn experiment(id: u64, ordinal: u32) -> Experiment {
+    Experiment {
+        id: ExperimentId(id),
+        stamp: stamp(),
+        model: ModelId(1024),
+        name: Name::parse("n", &format!("default_{}", ordinal + 1)).unwrap(),
+        ordinal,
+        is_default: true,
+        parameters: HyperParameters::parse("0.001", "2", "4000").unwrap(),
+    }
+}
+
+fn run(id: u64, state: RunState) -> Run {
+    Run {
+        id: RunId(id),
+        stamp: stamp(),
+        spec: RunSpec {
+            model: ModelId(1024),
+            experiment: ExperimentId(1030),
+            version: DatasetVersion { dataset: DatasetId(1025), number: VersionNumber(1) },
+            parameters: HyperParameters::parse("0.001", "2", "4000").unwrap(),
+            seed: 77,
+        },
+        sweep: Some(SweepId(1050)),
+        priority: 3,
+        attempts: 2,
+        crashes: 1,
+        first_started_at: Some(Timestamp(1_700_000_000_001)),
+        last_started_at: Some(Timestamp(1_700_000_000_002)),
+        state,
+    }
+}
+
+fn entry(label: Option<&str>, name: &str, byte: u8) -> Entry {
+    Entry {
+        label: label.map(|label| Label::parse(label).unwrap()),
+        name: ImageName::from_upload(name, "x", "png"),
+        hash: ContentHash([byte; 32]),
+    }
+}
+
+/// One record of each family and state.
+fn write_one_of_each(tx: &mut Tx<'_>) -> Result<()> {
+    models::put(tx, &model())?;
+    let mut all = dataset(1025, None);
+    manifests::append(tx, &mut all, &entry(Some("seven"), "7.png", 7))?;
+    datasets::freeze(tx, &all, Timestamp(5))?;
+    datasets::put(tx, &all)?;
+    datasets::put(tx, &dataset(1026, Some("copy")))?;
+    experiments::put(tx, &experiment(1030, 0))?;
+    let blob =
+        Blob { hash: ContentHash([7; 32]), size: 99, format: "png".to_owned(), width: 8, height: 8, references: 1 };
+    blobs::put(tx, &blob)?;
+    let at = Timestamp(1_700_000_000_009);
+    let done = |outcome| RunState::Done { outcome, finished_at: at };
+    let states = [
+        RunState::Queued,
+        RunState::Running { attempt: 2, started_at: at, cancelling: true },
+        done(Outcome::Succeeded { accuracy: "0.9720".parse().unwrap(), validation_loss: Some(0.25) }),
+        done(Outcome::Failed { reason: "it ended with exit status 1".to_owned() }),
+        done(Outcome::Cancelled),
+    ];
+    for (id, state) in (1060..).zip(states) {
+        runs::put(tx, None, &run(id, state))?;
+    }
+    let version = DatasetVersion { dataset: DatasetId(1025), number: VersionNumber(1) };
+    sweeps::put(tx, &Sweep { id: SweepId(1050), stamp: stamp(), model: ModelId(1024), version, runs: 27 })?;
+    results::record(tx, ModelId(1024), &result(1030, 0, 1062, "0.9720", Some(0.25)))?;
+    tx.event(Actor::LOCAL, at, EventKind::RunSucceeded, 1062, 1024)
+}
+
+fn result(experiment: u64, ordinal: u32, run: u64, accuracy: &str, loss: Option<f64>) -> ExperimentResult {
+    ExperimentResult {
+        experiment: ExperimentId(experiment),
+        dataset: DatasetId(1025),
+        version: DatasetVersion { dataset: DatasetId(1025), number: VersionNumber(1) },
+        run: RunId(run),
+        ordinal,
+        accuracy: accuracy.parse().unwrap(),
+        validation_loss: loss,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+const GOLDEN: &str = "tests/data/format1/records.txt";
+
+/// Set to write the golden file anew, which is right only before a format's first release.
+const WRITE: &str = "TRAINYARD_WRITE_GOLDEN";
+
+fn dump(store: &Store) -> String {
+    let mut text = String::new();
+    for pair in store.range(vec![0], vec![255]) {
+        let (key, value) = pair.unwrap();
+        writeln!(text, "{} {}", hex(&key), hex(&value)).unwrap();
+    }
+    text
+}
+
+#[test]
+fn format_1_is_written_as_it_was_released() {
+    let (_folder, store) = scratch();
+    store.write(write_one_of_each).wait().unwrap();
+    let written = dump(&store);
+    if std::env::var_os(WRITE).is_some() {
+        std::fs::create_dir_all("tests/data/format1").unwrap();
+        std::fs::write(GOLDEN, &written).unwrap();
+    }
+    assert_eq!(written, std::fs::read_to_string(GOLDEN).unwrap());
+}
+
+#[test]
+fn format_1_is_read_as_it_was_meant() {
+    let (_folder, store) = scratch();
+    let golden = std::fs::read_to_string(GOLDEN).unwrap();
+    let pairs: Vec<(Vec<u8>, Vec<u8>)> = golden
+        .lines()
+        .map(|line| {
+            let (key, value) = line.split_once(' ').unwrap();
+            (unhex(key), unhex(value))
+        })
+        .collect();
+    let loaded = store.write(move |tx| {
+        pairs.iter().for_each(|(key, value)| tx.mark(key.clone(), value));
+        Ok(())
+    });
+    loaded.wait().unwrap();
+    assert_eq!(models::named(&store, Actor::LOCAL.project, &model().name).unwrap(), model());
+    assert_eq!(experiments::page(&store, ModelId(1024), 0, 9).unwrap(), [experiment(1030, 0)]);
+    let states: Vec<_> =
+        runs::page(&store, ModelId(1024), None, 9).unwrap().iter().map(|run| run.state.name()).collect();
+    assert_eq!(states, ["queued", "running", "succeeded", "failed", "cancelled"]);
+    assert_eq!((runs::queued(&store).unwrap(), runs::running(&store).unwrap()), (1, 1));
+    let best = results::best(&store, Scope::Model(ModelId(1024))).unwrap().unwrap();
+    assert_eq!(
+        (best.accuracy.text(), best.experiment_name.as_str(), best.dataset_name.as_str()),
+        ("0.9720", "default_1", "")
+    );
+    let copy = datasets::must_get(&store, DatasetId(1026)).unwrap();
+    let page = store.page(copy.head_version(), None, 10).unwrap();
+    assert_eq!(page.entries, [entry(Some("seven"), "7.png", 7)]);
+    assert_eq!(events::page(&store, 0, 10).unwrap().len(), 1);
+    assert_eq!(sweeps::get(&store, SweepId(1050)).unwrap().unwrap().runs, 27);
+    assert_eq!(blobs::get(&store, ContentHash([7; 32])).unwrap().unwrap().references, 1);
+}
+
+#[test]
+fn a_second_server_and_a_newer_format_are_refused() {
+    let (folder, store) = scratch();
+    let again = || Store::open(folder.path(), Options::default());
+    assert!(matches!(again(), Err(OpenError::Locked(_))));
+    store.close();
+    std::fs::write(folder.path().join("format"), "2\n").unwrap();
+    assert!(matches!(again(), Err(OpenError::Newer { .. })));
+}
+
+#[test]
+fn leftover_snapshots_are_mended_and_a_damaged_store_is_left_alone() {
+    let (folder, store) = scratch();
+    store.write(write_one_of_each).wait().unwrap();
+    let before = dump(&store);
+    store.close();
+    let inside = folder.path().join("store");
+    std::fs::write(inside.join("snap.0000000000000100.generating"), "half").unwrap();
+    let options = Options { cache_bytes: 1 << 20, min_free_bytes: 0 };
+    let store = Store::open(folder.path(), options).unwrap();
+    assert_eq!(dump(&store), before);
+    store.close();
+    std::fs::write(inside.join("conf"), "nonsense ".repeat(20)).unwrap();
+    let files = |at: &Path| {
+        let mut names: Vec<_> = std::fs::read_dir(at)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.path().is_file())
+            .map(|entry| (entry.file_name(), std::fs::read(entry.path()).unwrap()))
+            .collect();
+        names.sort();
+        names
+    };
+    let refuse = || {
+        let untouched = files(&inside);
+        let refused = Store::open(folder.path(), options).err().unwrap();
+        assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
+        assert_eq!(files(&inside), untouched);
+    };
+    refuse();
+    std::fs::write(inside.join("db"), "").unwrap();
+    refuse();
+    std::fs::remove_file(inside.join("db")).unwrap();
+    refuse();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn the_best_is_the_best_of_what_is_stored(
+        reports in proptest::collection::vec((0u32..5, 0u8..4, proptest::option::of(0u8..3)), 1..25)
+    ) {
+        let (_folder, store) = scratch();
+        store.write(|tx| {
+            models::put(tx, &model())?;
+            datasets::put(tx, &dataset(1025, None))?;
+            (0..5).try_for_each(|ordinal| experiments::put(tx, &experiment(1030 + u64::from(ordinal), ordinal)))
+        }).wait().unwrap();
+        let mut latest = std::collections::BTreeMap::new();
+        for (number, (ordinal, accuracy, loss)) in reports.into_iter().enumerate() {
+            let text = format!("0.{accuracy}");
+            let found = result(1030 + u64::from(ordinal), ordinal, 2000 + number as u64, &text, loss.map(f64::from));
+            latest.insert(ordinal, found.clone());
+            store.write(move |tx| results::record(tx, ModelId(1024), &found)).wait().unwrap();
+            // By the rule itself: the highest accuracy; among equals the lowest loss of those with one, unless an
+            // experiment without one came before it.
+            let top = latest.values().map(|r| r.accuracy.value()).fold(0.0, f64::max);
+            let tied: Vec<&ExperimentResult> = latest.values().filter(|r| r.accuracy.value() == top).collect();
+            let with = tied.iter().filter(|r| r.validation_loss.is_some())
+                .min_by(|a, b| a.validation_loss.partial_cmp(&b.validation_loss).unwrap().then(a.ordinal.cmp(&b.ordinal)));
+            let without = tied.iter().filter(|r| r.validation_loss.is_none()).min_by_key(|r| r.ordinal);
+            let expected = match (with, without) {
+                (Some(a), Some(b)) => if b.ordinal < a.ordinal { b } else { a },
+                (Some(a), None) => a,
+                (None, Some(b)) => b,
+                (None, None) => unreachable!(),
+            };
+            let best = results::best(&store, Scope::Model(ModelId(1024))).unwrap().unwrap();
+            prop_assert_eq!(best.run, expected.run);
+        }
+    }
+
+    #[test]
+    fn a_version_never_changes(adds in proptest::collection::vec((0u8..3, 0u8..6, 0u8..4, any::<bool>()), 1..30)) {
+        let (_folder, store) = scratch();
+        store.write(|tx| datasets::put(tx, &dataset(1025, None))).wait().unwrap();
+        let mut frozen: Vec<(DatasetVersion, Vec<Entry>)> = Vec::new();
+        let mut current = DatasetId(1025);
+        let mut expected: Vec<Entry> = Vec::new();
+        let mut next = 2000;
+        for (label, name, byte, copies) in adds {
+            let wanted = entry((label > 0).then_some(["a", "b"][usize::from(label) % 2]), &format!("{name}.png"), byte);
+            if copies {
+                let source = datasets::must_get(&store, current).unwrap();
+                let mut copy = dataset(next, Some("copy"));
+                copy.base = Some(source.head_version());
+                copy.images = source.images;
+                current = copy.id;
+                next += 1;
+                store.write(move |tx| datasets::put(tx, &copy)).wait().unwrap();
+            }
+            let target = datasets::must_get(&store, current).unwrap();
+            let found = manifests::find(&store, &target, wanted.label.as_ref(), &wanted.name).unwrap();
+            let known = expected.iter().find(|e| e.label == wanted.label && e.name == wanted.name);
+            prop_assert_eq!(found.as_ref(), known);
+            if known.is_none() {
+                expected.push(wanted.clone());
+                store.write(move |tx| {
+                    let mut target = target;
+                    manifests::append(tx, &mut target, &wanted)?;
+                    datasets::put(tx, &target)
+                }).wait().unwrap();
+            }
+            let head = datasets::must_get(&store, current).unwrap().head_version();
+            frozen.push((head, expected.clone()));
+        }
+        for (version, entries) in frozen {
+            let mut read = Vec::new();
+            let mut after = None;
+            loop {
+                let page = store.page(version, after, 3).unwrap();
+                read.extend(page.entries);
+                after = page.next;
+                if after.is_none() { break; }
+            }
+            prop_assert_eq!(read, entries);
+        }
+    }
+}
