@@ -17,10 +17,13 @@ use tokio::sync::oneshot;
 /// The answer to a request to cancel.
 pub type CancelAnswer = oneshot::Sender<Result<()>>;
 
+/// The end of an attempt: which run, which attempt, how.
+pub(super) type Ended = (RunId, u32, Ending);
+
 /// What the messages of one step ask for.
 #[derive(Default)]
 pub(super) struct Settlement {
-    pub endings: Vec<(RunId, u32, Ending)>,
+    pub endings: Vec<Ended>,
     pub cancels: Vec<(RunId, Actor, CancelAnswer)>,
     /// The cancels that were refused, by their place.
     pub refusals: Vec<Option<Error>>,
@@ -28,7 +31,7 @@ pub(super) struct Settlement {
 
 impl Settlement {
     /// The part that goes into the transaction.
-    pub fn writes(&mut self) -> (Vec<(RunId, u32, Ending)>, Vec<(RunId, Actor)>) {
+    pub fn writes(&mut self) -> (Vec<Ended>, Vec<(RunId, Actor)>) {
         let cancels = self.cancels.iter().map(|(run, actor, _)| (*run, *actor)).collect();
         (std::mem::take(&mut self.endings), cancels)
     }
@@ -77,7 +80,7 @@ fn apply(tx: &mut Tx<'_>, run: &Run, action: Action, now: Timestamp) -> Result<O
 }
 
 /// Writes down how attempts ended.
-pub(super) fn end(tx: &mut Tx<'_>, endings: Vec<(RunId, u32, Ending)>, now: Timestamp) -> Result<()> {
+pub(super) fn end(tx: &mut Tx<'_>, endings: Vec<Ended>, now: Timestamp) -> Result<()> {
     for (id, attempt, ending) in endings {
         let Some(run) = runs::get(tx, id)? else {
             tracing::warn!(run = %id, "a run that is not stored was reported");

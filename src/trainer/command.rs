@@ -156,8 +156,8 @@ pub struct BaseEnvironment {
     variables: Vec<(OsString, OsString)>,
 }
 
-/// Names that pass from the server's environment to a child's.
-const PASSED: &[&str] = &["PATH", "HOME", "LANG"];
+/// Names that pass from the server's environment to a child's; a seed set there holds for all runs.
+const PASSED: &[&str] = &["PATH", "HOME", "LANG", "TRAINYARD_SEED"];
 
 /// A variable by which the guard knows the server's children, whatever group they moved to.
 pub const MARK: &str = "TRAINYARD_GUARD";

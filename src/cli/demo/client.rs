@@ -1,6 +1,7 @@
 //! The demo's side of the experiments API: it uses the server as any client does.
 
 use super::DemoError;
+use crate::ingest::fetch;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
@@ -47,9 +48,10 @@ impl Api {
     /// # Errors
     /// Where no HTTP client can be made.
     pub fn new(base: String) -> Result<Self, DemoError> {
-        // The client is built with TLS in it, though the demo talks to this machine alone.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder().no_proxy().timeout(Duration::from_secs(120)).build()?;
+        // The demo talks to this machine alone; without this, the client would look for the system's certificates.
+        let tls = fetch::tls().map_err(|error| DemoError::Story(error.to_string()))?;
+        let client =
+            Client::builder().tls_backend_preconfigured(tls).no_proxy().timeout(Duration::from_secs(120)).build()?;
         Ok(Self { base, client })
     }
 

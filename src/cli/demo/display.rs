@@ -103,21 +103,20 @@ pub fn leaderboard(runs: &[Run]) {
     }
 }
 
+/// A digit, the label that the model gave it, and how sure the model was.
+pub type Answered = (Digit, String, String);
+
 /// Prints digits side by side, with what they are and what the model says.
-pub fn predictions(answers: &[(Digit, String, String)]) {
-    let drawings: Vec<Vec<String>> = answers.iter().map(|(digit, _, _)| digit.drawing()).collect();
-    for row in 0..drawings.first().map_or(0, Vec::len) {
-        let cells: Vec<String> = drawings.iter().map(|drawing| format!("{:<14}", drawing[row])).collect();
+pub fn predictions(answers: &[Answered]) {
+    const WIDTH: usize = 14;
+    let row = |text: &dyn Fn(&Answered) -> String| {
+        let cells: Vec<String> = answers.iter().map(|answer| format!("{:<WIDTH$}", text(answer))).collect();
         println!("  {}", cells.concat().trim_end());
+    };
+    for line in 0..answers.first().map_or(0, |(digit, _, _)| digit.drawing().len()) {
+        row(&|(digit, _, _)| digit.drawing()[line].clone());
     }
-    let lines: [(&str, fn(&(Digit, String, String)) -> String); 3] = [
-        ("is", |(digit, _, _)| digit.label.to_string()),
-        ("answer", |(_, label, _)| label.clone()),
-        ("sure", |(_, _, confidence)| confidence.chars().take(6).collect()),
-    ];
-    for (name, text) in lines {
-        let cells: Vec<String> =
-            answers.iter().map(|answer| format!("{:<14}", format!("{name} {}", text(answer)))).collect();
-        println!("  {}", cells.concat().trim_end());
-    }
+    row(&|(digit, _, _)| format!("is {}", digit.label));
+    row(&|(_, label, _)| format!("answer {label}"));
+    row(&|(_, _, confidence)| format!("sure {}", confidence.chars().take(6).collect::<String>()));
 }

@@ -12,7 +12,7 @@ use crate::{allocator, telemetry};
 use clap::Args;
 use client::Api;
 use digits::{Digit, Digits};
-use display::{Progress, is_over};
+use display::{Answered, Progress, is_over};
 use futures::{StreamExt, TryStreamExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -198,7 +198,7 @@ fn check(runs: &[client::Run]) -> Result<(), DemoError> {
 /// Asks the best model about the digits that it has never seen.
 async fn ask(api: &Api, digits: &[Digit]) -> Result<(), DemoError> {
     let since = Instant::now();
-    let answers: Vec<(Digit, String, String)> = futures::stream::iter(digits)
+    let answers: Vec<Answered> = futures::stream::iter(digits)
         .map(|digit| async move {
             let answer = api.test(MODEL, format!("{:04}.png", digit.number), digit.png()?).await?;
             let text = |key: &str| answer["body"][key].as_str().unwrap_or_default().to_owned();
@@ -222,8 +222,8 @@ async fn ask(api: &Api, digits: &[Digit]) -> Result<(), DemoError> {
 }
 
 /// A few answers from all over, and a wrong one where there is one.
-fn chosen(answers: &[(Digit, String, String)]) -> Vec<(Digit, String, String)> {
-    let is_wrong = |(digit, label, _): &&(Digit, String, String)| *label != digit.label.to_string();
+fn chosen(answers: &[Answered]) -> Vec<Answered> {
+    let is_wrong = |(digit, label, _): &&Answered| *label != digit.label.to_string();
     let right = answers.iter().filter(|answer| !is_wrong(answer));
     let spread = right.step_by((answers.len() / SHOWN).max(1)).take(SHOWN - 1);
     spread.chain(answers.iter().find(is_wrong)).cloned().collect()

@@ -33,8 +33,11 @@ pub fn build(policy: &FetchPolicy, names: Arc<dyn NameLookup>, rule: AddressRule
     client.map_err(unavailable)
 }
 
-/// Mozilla's roots are embedded: an empty chroot has no certificates.
-fn tls() -> Result<ClientConfig, FetchError> {
+/// TLS that trusts Mozilla's roots, which are embedded: an empty chroot has no certificates.
+///
+/// # Errors
+/// None in practice: the embedded provider has safe protocol versions.
+pub fn tls() -> Result<ClientConfig, FetchError> {
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

@@ -29,6 +29,7 @@ use url::Url;
 use address::AddressRule;
 pub use address::is_public;
 pub use body::Fetched;
+pub use client::tls;
 pub use error::{FetchError, FetchFault};
 use names::{NameLookup, SystemNames};
 
