@@ -108,7 +108,7 @@ impl Default for ServerSection {
             max_connections: 512,
             allow_remote: false,
             min_free_bytes: 64 << 20,
-            cache_bytes: 16 << 20,
+            cache_bytes: 4 << 20,
         }
     }
 }

@@ -5,8 +5,7 @@ use crate::domain::account::Actor;
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
 use crate::domain::experiment::{Experiment, HyperParameters};
-use crate::domain::ids::ExperimentId;
-use crate::domain::model::Model;
+use crate::domain::ids::{ExperimentId, ModelId};
 use crate::domain::name::Name;
 use crate::domain::stamp::{Stamp, Timestamp};
 use crate::store::{Tx, experiments, models};
@@ -30,7 +29,9 @@ impl Services {
                 let message = format!("an experiment named `{name}` exists already in this model; choose another name");
                 return Err(Error::new(Code::AlreadyExists, message));
             }
-            let id = new_experiment(tx, actor, &mut model, name, false, parameters, now)?;
+            let place = Place { model: model.id, ordinal: model.experiments, is_default: false };
+            let id = new_experiment(tx, actor, place, name, parameters, now)?;
+            model.experiments += 1;
             model.stamp.touch(now);
             models::put(tx, &model)?;
             Ok(id)
@@ -39,21 +40,29 @@ impl Services {
     }
 }
 
-/// Writes the next experiment of `model`, which the caller writes after it.
+/// What tells one experiment of a model from another.
+pub(super) struct Place {
+    /// Whose it is.
+    pub model: ModelId,
+    /// Its place in the order of creation.
+    pub ordinal: u32,
+    /// True for one of the sweep that comes with the model.
+    pub is_default: bool,
+}
+
+/// Writes an experiment; the caller writes its model.
 pub(super) fn new_experiment(
     tx: &mut Tx<'_>,
     actor: Actor,
-    model: &mut Model,
+    place: Place,
     name: Name,
-    is_default: bool,
     parameters: HyperParameters,
     now: Timestamp,
 ) -> Result<ExperimentId> {
+    let Place { model, ordinal, is_default } = place;
     let id = ExperimentId(tx.next_id()?);
-    let ordinal = model.experiments;
-    model.experiments += 1;
     let stamp = Stamp::new(actor, now);
-    experiments::put(tx, &Experiment { id, stamp, model: model.id, name, ordinal, is_default, parameters })?;
-    tx.event(actor, now, EventKind::ExperimentCreated, id.0, model.id.0)?;
+    experiments::put(tx, &Experiment { id, stamp, model, name, ordinal, is_default, parameters })?;
+    tx.event(actor, now, EventKind::ExperimentCreated, id.0, model.0)?;
     Ok(id)
 }

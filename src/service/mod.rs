@@ -23,6 +23,10 @@ use crate::store::Store;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
+/// The most experiments or runs that one transaction writes: sled keeps a copy of every page that a transaction changes
+/// until it ends, several KiB for each key.
+const CHUNK: usize = 64;
+
 /// Bounds on what a client may ask for.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {

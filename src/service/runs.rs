@@ -1,6 +1,6 @@
 //! Runs: submitting them, alone or as a sweep, looking at them, stopping them.
 
-use super::Services;
+use super::{CHUNK, Services};
 use crate::domain::account::Actor;
 use crate::domain::dataset::{Dataset, FrozenVersion};
 use crate::domain::error::{Code, Error, Result};
@@ -14,6 +14,7 @@ use crate::domain::stamp::{Stamp, Timestamp};
 use crate::domain::sweep::Sweep;
 use crate::store::{Read, Store, Tx, datasets, experiments, models, runs, sweeps};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Experiments looked up at once.
 const PAGE: usize = 500;
@@ -59,7 +60,8 @@ impl Services {
         Ok(submitted)
     }
 
-    /// Submits the experiments that came with the model.
+    /// Submits the experiments that came with the model. A large sweep is written in several transactions, and its first
+    /// runs start meanwhile; it is answered when all of them are durable.
     ///
     /// # Errors
     /// `not_found` for what was named, `no_images` where there is nothing to train on.
@@ -76,16 +78,23 @@ impl Services {
             };
             sweeps::put(tx, &sweep)?;
             tx.event(actor, now, EventKind::SweepSubmitted, sweep.id.0, target.model.id.0)?;
-            let runs = target
-                .experiments
-                .iter()
-                .map(|experiment| target.submit(tx, actor, experiment, Some(sweep.id), now))
-                .collect::<Result<_>>()?;
-            Ok(Submitted { sweep: Some(sweep.id), runs })
+            Ok((target, sweep.id))
         });
-        let submitted = write.await?;
-        self.parts.scheduler.wake();
-        Ok(submitted)
+        let (target, sweep) = write.await?;
+        let target = Arc::new(target);
+        let mut runs = Vec::with_capacity(target.experiments.len());
+        for from in (0..target.experiments.len()).step_by(CHUNK) {
+            let target = Arc::clone(&target);
+            let write = self.parts.store.write(move |tx| {
+                let chunk = target.experiments.iter().skip(from).take(CHUNK);
+                chunk
+                    .map(|experiment| target.submit(tx, actor, experiment, Some(sweep), now))
+                    .collect::<Result<Vec<_>>>()
+            });
+            runs.extend(write.await?);
+            self.parts.scheduler.wake();
+        }
+        Ok(Submitted { sweep: Some(sweep), runs })
     }
 
     /// One run.

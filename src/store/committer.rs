@@ -15,9 +15,10 @@ use std::sync::mpsc;
 use std::task::{Context, Poll};
 use tokio::sync::{oneshot, watch};
 
-/// The most writers in one group, and the most keys after which a group is closed.
+/// The most writers in one group, and the keys after which a group is closed: sled holds every page that a batch
+/// changes until the batch is done, several KiB a key.
 const MAX_GROUP: usize = 512;
-const MAX_KEYS: usize = 50_000;
+const MAX_KEYS: usize = 1_000;
 
 /// Whether a write may use the room that is kept free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

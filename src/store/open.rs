@@ -62,7 +62,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 16 << 20, min_free_bytes: 64 << 20 }
+        Self { cache_bytes: 4 << 20, min_free_bytes: 64 << 20 }
     }
 }
 
