@@ -3,6 +3,7 @@
 use crate::blob::{BlobStore, LocalBlobs};
 use crate::config::Config;
 use crate::domain::job::NoSharing;
+use crate::domain::prediction::Predictor;
 use crate::domain::stamp::{Clock, Timestamp};
 use crate::executor::Executor;
 use crate::executor::guard::{self, Guard};
@@ -79,6 +80,7 @@ pub struct Server {
     scheduled: Scheduled,
     store: Store,
     guard: Arc<Guard>,
+    predictor: Arc<CommandPredictor>,
 }
 
 impl Server {
@@ -100,7 +102,7 @@ impl Server {
             Guard::start(config.own.clone(), mark.clone()).map_err(system("the guard process cannot be started"))?;
         let guard = Arc::new(guard);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let (handle, inbox) = Handle::new();
+        let handle = Handle::default();
 
         let jobs = Jobs::new(&config, &store, &blobs, &guard, runtime, &handle, &mark);
         let parts = scheduler::Parts {
@@ -114,7 +116,7 @@ impl Server {
             store: store.clone(),
             blobs,
             scheduler: handle.clone(),
-            predictor: Arc::new(jobs.predictor),
+            predictor: Arc::clone(&jobs.predictor) as Arc<dyn Predictor>,
             files: Arc::new(jobs.folders),
             fetcher: Fetcher::new(FetchPolicy {
                 allow_private_addresses: config.allow_private_addresses,
@@ -140,9 +142,9 @@ impl Server {
                 tracing::warn!(orphans, "killed processes that an earlier server left behind");
             }
         };
-        let scheduled = scheduler::start(Scheduler::new(parts, None), inbox, prepare)
-            .map_err(system("the scheduler cannot be started"))?;
-        Ok(Self { bound, scheduler: handle, scheduled, store, guard })
+        let scheduled =
+            handle.start(Scheduler::new(parts, None), prepare).map_err(system("the scheduler cannot be started"))?;
+        Ok(Self { bound, scheduler: handle, scheduled, store, guard, predictor: jobs.predictor })
     }
 
     /// Where it listens.
@@ -155,7 +157,7 @@ impl Server {
     /// # Errors
     /// [`ServerError::Disk`] where the disk failed.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { bound, scheduler, scheduled, store, guard } = self;
+        let Self { bound, scheduler, scheduled, store, guard, predictor } = self;
         let mut health = store.health();
         let serving = tokio::spawn(bound.server);
         let broken = async {
@@ -172,10 +174,12 @@ impl Server {
         };
         tracing::info!("stopping");
         scheduler.stop();
+        predictor.stop();
         bound.handle.stop(true).await;
         let served = serving.await.map_err(io::Error::other).and_then(|served| served);
         let settled = tokio::task::spawn_blocking(move || {
             scheduled.join();
+            drop(predictor);
             drop(guard);
             store.close();
         });
@@ -188,7 +192,7 @@ impl Server {
 /// What carries jobs and predictions out.
 struct Jobs {
     pool: Arc<dyn Executor>,
-    predictor: CommandPredictor,
+    predictor: Arc<CommandPredictor>,
     folders: RunFolders,
 }
 
@@ -202,7 +206,7 @@ impl Jobs {
         handle: &Handle,
         mark: &str,
     ) -> Self {
-        let folders = RunFolders::new(config.data_dir.join("runs"));
+        let folders = RunFolders::new(config.data_dir.join("runs"), config.data_dir.join("logs"));
         let threads = config.cores / config.concurrency;
         let environment = BaseEnvironment::new(|name| std::env::var_os(name), &config.env, threads, mark);
         let reports = handle.clone();
@@ -219,7 +223,7 @@ impl Jobs {
             Arc::clone(blobs),
             Arc::clone(guard),
             runtime.clone(),
-            Arc::new(move |event| reports.report(event)),
+            Arc::new(move |events| reports.report(events)),
         );
         let predictor = CommandPredictor::new(
             predictor::Settings {
@@ -232,7 +236,7 @@ impl Jobs {
             Arc::clone(guard),
             runtime.clone(),
         );
-        Self { pool: Arc::new(pool), predictor, folders }
+        Self { pool: Arc::new(pool), predictor: Arc::new(predictor), folders }
     }
 }
 
@@ -256,6 +260,7 @@ fn sweep(data: &Path) -> io::Result<()> {
         }
     }
     fs::create_dir_all(data.join("runs"))?;
+    fs::create_dir_all(data.join("logs"))?;
     std::thread::Builder::new().name("sweeper".to_owned()).spawn(move || {
         if let Err(error) = fs::remove_dir_all(&swept) {
             tracing::warn!(%error, "what an earlier server left unfinished could not all be removed");

@@ -96,6 +96,8 @@ pub enum RunEvent {
         attempt: u32,
         /// How.
         ending: Ending,
+        /// What it printed, where that is little; more is in the log's file.
+        log: Option<Vec<u8>>,
     },
     /// A slot is free again; every run of its job has been reported.
     SlotFree,

@@ -16,6 +16,7 @@ use crate::domain::job::{Ending, Job, JobRun, RunEvent};
 use crate::domain::run_files::RunFiles;
 use crate::trainer::command::{BaseEnvironment, Command, Target};
 use crate::trainer::output::{Outcome, OutputParser, combine};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
@@ -73,22 +74,30 @@ impl LocalPool {
     }
 }
 
+/// A job whose runs can be reached, though no thread may have it yet.
+type Admitted = Vec<(JobRun, io::Result<Arc<Control>>)>;
+
+thread_local! {
+    /// On a slot's thread that reports: the job that the scheduler starts meanwhile. It stays on the thread, which
+    /// saves waking another one.
+    static NEXT: RefCell<Option<Option<Admitted>>> = const { RefCell::new(None) };
+}
+
 impl Executor for LocalPool {
     fn start(&self, job: Job) {
-        let shared = Arc::clone(&self.shared);
         // Orders that come before the thread is there are kept.
-        let controls: Vec<_> = job.runs.iter().map(|run| shared.admit(run.run)).collect();
-        self.runtime.spawn_blocking(move || {
-            for (run, control) in job.runs.iter().zip(controls) {
-                let ending = match control {
-                    Ok(control) => shared.carry_out(run, &control),
-                    Err(error) => Ending::Failed(format!("the run could not be started: {error}")),
-                };
-                shared.locked().controls.remove(&run.run);
-                (shared.sink)(RunEvent::Ended { run: run.run, attempt: run.attempt, ending });
+        let admitted: Admitted = job.runs.into_iter().map(|run| (run.clone(), self.shared.admit(run.run))).collect();
+        let left = NEXT.with_borrow_mut(|next| match next {
+            Some(place @ None) => {
+                *place = Some(admitted);
+                None
             }
-            (shared.sink)(RunEvent::SlotFree);
+            _ => Some(admitted),
         });
+        if let Some(admitted) = left {
+            let shared = Arc::clone(&self.shared);
+            self.runtime.spawn_blocking(move || shared.slot(admitted));
+        }
     }
 
     fn cancel(&self, run: RunId) {
@@ -119,18 +128,42 @@ impl Shared {
         Ok(control)
     }
 
+    /// A slot's thread: a job, and the one that follows it.
+    fn slot(&self, first: Admitted) {
+        let mut next = Some(first);
+        while let Some(job) = next {
+            let mut events = Vec::with_capacity(job.len() + 1);
+            let last = job.len().saturating_sub(1);
+            for (number, (run, control)) in job.into_iter().enumerate() {
+                let (ending, log) = match control {
+                    Ok(control) => self.carry_out(&run, &control),
+                    Err(error) => failed(format!("the run could not be started: {error}")),
+                };
+                self.locked().controls.remove(&run.run);
+                events.push(RunEvent::Ended { run: run.run, attempt: run.attempt, ending, log });
+                if number < last {
+                    (self.sink)(std::mem::take(&mut events));
+                }
+            }
+            events.push(RunEvent::SlotFree);
+            NEXT.set(Some(None));
+            (self.sink)(events);
+            next = NEXT.take().flatten();
+        }
+    }
+
     /// One attempt at one run, from the empty folder to its ending.
-    fn carry_out(&self, run: &JobRun, control: &Control) -> Ending {
+    fn carry_out(&self, run: &JobRun, control: &Control) -> (Ending, Option<Vec<u8>>) {
         let view = match self.views.open(run.spec.version) {
             Ok(view) => view,
             Err(error) => {
                 tracing::error!(run = %run.run, %error, "no dataset folder");
-                return Ending::Failed(error.message);
+                return failed(error.message);
             }
         };
         let folder = match self.settings.folders.prepare(run.run) {
             Ok(folder) => folder,
-            Err(error) => return Ending::Failed(format!("the run's folder could not be made: {error}")),
+            Err(error) => return failed(format!("the run's folder could not be made: {error}")),
         };
         let mut images = view.folder.clone();
         // A trailing slash, as the contract's examples have it.
@@ -145,15 +178,16 @@ impl Shared {
         };
         let mut record = Record::new(&self.settings.folders, run.run);
         let end = process::run(&spec, &self.guard, control, &mut |which, bytes| record.take(which, bytes));
-        let outcome = record.finish(run.run);
+        let (outcome, log) = record.finish(run.run);
         let ending = self.judge(end, outcome);
-        match self.settings.folders.sync(run.run) {
+        let ending = match self.settings.folders.sync(run.run) {
             Ok(()) => ending,
             Err(error) if matches!(ending, Ending::Succeeded { .. }) => {
                 Ending::Failed(format!("what the run kept could not be written to the disk: {error}"))
             }
             Err(_) => ending,
-        }
+        };
+        (ending, log)
     }
 
     fn judge(&self, end: ChildEnd, outcome: Outcome) -> Ending {
@@ -178,6 +212,10 @@ impl Shared {
     }
 }
 
+fn failed(reason: String) -> (Ending, Option<Vec<u8>>) {
+    (Ending::Failed(reason), None)
+}
+
 /// What a child prints, on its way into the log, the points and the result.
 struct Record {
     log: Option<LogWriter>,
@@ -197,6 +235,10 @@ impl Record {
     }
 
     fn take(&mut self, which: Output, bytes: &[u8]) {
+        if bytes.is_empty() {
+            keep(&mut self.log, LogWriter::publish);
+            return;
+        }
         keep(&mut self.log, |log| log.write(bytes));
         let points = match which {
             Output::Stdout => self.stdout.feed(bytes),
@@ -207,17 +249,22 @@ impl Record {
         }
     }
 
-    fn finish(mut self, run: RunId) -> Outcome {
+    fn finish(mut self, run: RunId) -> (Outcome, Option<Vec<u8>>) {
         let (last, stdout) = self.stdout.finish();
         let (more, stderr) = self.stderr.finish();
         let points = [last, more].concat();
         if !points.is_empty() {
             keep(&mut self.points, |file| file.write(&points));
         }
-        if let Some(Err(error)) = self.log.take().map(LogWriter::finish) {
-            tracing::warn!(%run, %error, "the end of a log could not be written");
-        }
-        combine(&stdout, &stderr)
+        let log = match self.log.take().map(LogWriter::finish) {
+            Some(Ok(small)) => small,
+            Some(Err(error)) => {
+                tracing::warn!(%run, %error, "the end of a log could not be written");
+                None
+            }
+            None => None,
+        };
+        (combine(&stdout, &stderr), log)
     }
 }
 

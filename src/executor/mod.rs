@@ -15,8 +15,8 @@ use crate::domain::ids::RunId;
 use crate::domain::job::{Job, RunEvent};
 use std::sync::Arc;
 
-/// Where a worker's messages go.
-pub type EventSink = Arc<dyn Fn(RunEvent) + Send + Sync>;
+/// Where a worker's messages go. It may start the next job before it returns.
+pub type EventSink = Arc<dyn Fn(Vec<RunEvent>) + Send + Sync>;
 
 /// Whoever carries out jobs.
 pub trait Executor: Send + Sync {

@@ -1,13 +1,13 @@
 //! Predictions: the test command, asked at once. At most `concurrency` run side by side; queued runs are not in the way.
 
 use super::guard::Guard;
-use super::process::{self, ChildEnd, ChildSpec, Control, Output};
+use super::process::{self, ChildEnd, ChildSpec, Control, Order, Output};
 use super::run_folder::RunFolders;
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::prediction::{PendingPrediction, Prediction, PredictionRequest, Predictor};
 use crate::trainer::command::{BaseEnvironment, Command, Target};
 use crate::trainer::output::{Outcome, OutputParser, ScriptResult, combine};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -42,6 +42,14 @@ pub struct CommandPredictor {
 struct Shared {
     settings: Settings,
     guard: Arc<Guard>,
+    asked: Mutex<Asked>,
+}
+
+/// The questions that are being answered.
+#[derive(Default)]
+struct Asked {
+    controls: Vec<Arc<Control>>,
+    stopping: bool,
 }
 
 impl CommandPredictor {
@@ -49,7 +57,16 @@ impl CommandPredictor {
     pub fn new(settings: Settings, guard: Arc<Guard>, runtime: tokio::runtime::Handle) -> Self {
         let turns = Arc::new(Semaphore::new(settings.concurrency));
         let places = Arc::new(Semaphore::new(settings.concurrency + MAX_WAITING));
-        Self { shared: Arc::new(Shared { settings, guard }), turns, places, runtime }
+        Self { shared: Arc::new(Shared { settings, guard, asked: Mutex::default() }), turns, places, runtime }
+    }
+}
+
+impl CommandPredictor {
+    /// Ends the questions that are being answered, because the server stops.
+    pub fn stop(&self) {
+        let mut asked = self.shared.asked();
+        asked.stopping = true;
+        asked.controls.iter().for_each(|control| control.order(Order::Stop));
     }
 }
 
@@ -72,6 +89,20 @@ impl Predictor for CommandPredictor {
 }
 
 impl Shared {
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admit(&self) -> Result<Arc<Control>> {
+        let control = Arc::new(Control::new().map_err(Error::internal)?);
+        let mut asked = self.asked();
+        if asked.stopping {
+            control.order(Order::Stop);
+        }
+        asked.controls.push(Arc::clone(&control));
+        Ok(control)
+    }
+
     fn ask(&self, request: &PredictionRequest) -> Result<Prediction> {
         let settings = &self.settings;
         let folder = settings.folders.model(request.run);
@@ -86,7 +117,7 @@ impl Shared {
             timeout: settings.timeout,
             grace: Duration::from_secs(1),
         };
-        let control = Control::new().map_err(Error::internal)?;
+        let control = self.admit()?;
         let (mut stdout, mut stderr) = (OutputParser::new(), OutputParser::new());
         let mut shown = Vec::new();
         let end = process::run(&spec, &self.guard, &control, &mut |which, bytes| {
@@ -98,6 +129,7 @@ impl Shared {
                 Output::Stderr => drop(stderr.feed(bytes)),
             }
         });
+        self.asked().controls.retain(|other| !Arc::ptr_eq(other, &control));
         let failed = |why: String| {
             let tail = String::from_utf8_lossy(&shown);
             let tail = tail.trim();

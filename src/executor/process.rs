@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 /// How long to read on after the child and its group are gone, where somebody else holds its pipes.
 const DRAIN: Duration = Duration::from_millis(500);
 
+/// How long a child may run before its sink is told that it is no short one.
+const SHORT: Duration = Duration::from_millis(200);
+
 /// How often to ask about the child where the kernel has no pidfd (before Linux 5.3).
 const OLD_KERNEL_POLL: Duration = Duration::from_millis(20);
 
@@ -154,7 +157,7 @@ pub(super) fn spawn_helper(program: &std::path::Path, arguments: &[&str]) -> io:
         .spawn()
 }
 
-/// Runs a child to its end; `sink` gets its output as it comes.
+/// Runs a child to its end; `sink` gets its output as it comes, and one empty piece when the child is no short one.
 pub fn run(spec: &ChildSpec, guard: &Guard, control: &Control, sink: &mut dyn FnMut(Output, &[u8])) -> ChildEnd {
     if let Some(order) = control.ordered() {
         return ChildEnd::Ordered(order);
@@ -196,6 +199,8 @@ struct Watch {
     time_limit: Instant,
     grace: Duration,
     kill_at: Option<Instant>,
+    /// Until the sink is told that this takes longer.
+    short_until: Option<Instant>,
     buffer: Vec<u8>,
 }
 
@@ -203,8 +208,17 @@ impl Watch {
     fn new(child: Child, pid: Pid, spec: &ChildSpec) -> Self {
         // An old kernel has no pidfd; `follow` asks now and then instead.
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok();
-        let time_limit = Instant::now() + spec.timeout;
-        Self { child, pid, pidfd, time_limit, grace: spec.grace, kill_at: None, buffer: vec![0; 32 << 10] }
+        let now = Instant::now();
+        Self {
+            child,
+            pid,
+            pidfd,
+            time_limit: now + spec.timeout,
+            grace: spec.grace,
+            kill_at: None,
+            short_until: Some(now + SHORT),
+            buffer: vec![0; 32 << 10],
+        }
     }
 
     /// Reads and waits until the leader has ended; says whether it was told to.
@@ -226,7 +240,12 @@ impl Watch {
                 let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
                 self.kill_at = None;
             }
-            let deadline = if told.is_none() { Some(self.time_limit) } else { self.kill_at };
+            if self.short_until.is_some_and(|at| now >= at) {
+                self.short_until = None;
+                sink(Output::Stdout, &[]);
+            }
+            let limit = if told.is_none() { Some(self.time_limit) } else { self.kill_at };
+            let deadline = [limit, self.short_until].into_iter().flatten().min();
             let bell = told.is_none().then_some(control);
             if self.poll_once(deadline, bell, sink) {
                 return told;
@@ -259,7 +278,8 @@ impl Watch {
         if out.is_some() {
             read_into(&mut self.child.stdout, Output::Stdout, &mut self.buffer, sink);
         }
-        if err.is_some() {
+        // Standard error comes after what was printed before it, so a failure's last words stand last in the log.
+        if out.is_none() && err.is_some() {
             read_into(&mut self.child.stderr, Output::Stderr, &mut self.buffer, sink);
         }
         ended.is_some() || (self.pidfd.is_none() && self.has_ended())
@@ -287,8 +307,7 @@ impl Watch {
             let is_ready = |at: usize| ready.get(at).copied().unwrap_or(false);
             if has_out && is_ready(0) {
                 read_into(&mut self.child.stdout, Output::Stdout, &mut self.buffer, sink);
-            }
-            if self.child.stderr.is_some() && is_ready(usize::from(has_out)) {
+            } else if self.child.stderr.is_some() && is_ready(usize::from(has_out)) {
                 read_into(&mut self.child.stderr, Output::Stderr, &mut self.buffer, sink);
             }
         }

@@ -1,4 +1,4 @@
-//! The folder of a run: `model/` is the script's own, the log and the points beside it are ours.
+//! The files of a run: a folder of the script's own, and our log and points elsewhere.
 
 use crate::domain::ids::RunId;
 use crate::domain::run_files::RunFiles;
@@ -13,21 +13,18 @@ const MAX_SYNCED: usize = 64;
 #[derive(Debug, Clone)]
 pub struct RunFolders {
     root: PathBuf,
+    logs: PathBuf,
 }
 
 impl RunFolders {
-    /// Folders under `root`, an absolute path.
-    pub fn new(root: PathBuf) -> Self {
-        Self { root }
-    }
-
-    fn folder(&self, run: RunId) -> PathBuf {
-        self.root.join(run.to_string())
+    /// The scripts' folders under `root`, logs and points under `logs`; both are absolute paths.
+    pub fn new(root: PathBuf, logs: PathBuf) -> Self {
+        Self { root, logs }
     }
 
     /// The script's own folder: its working directory and `TRAINYARD_MODEL_DIR`.
     pub fn model(&self, run: RunId) -> PathBuf {
-        self.folder(run).join("model")
+        self.root.join(run.to_string())
     }
 
     /// Makes an empty folder for an attempt; what an earlier attempt left is removed.
@@ -35,17 +32,22 @@ impl RunFolders {
     /// # Errors
     /// What the file system says.
     pub fn prepare(&self, run: RunId) -> io::Result<PathBuf> {
-        let folder = self.folder(run);
+        let folder = self.model(run);
         match fs::create_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 fs::remove_dir_all(&folder)?;
+                for file in [self.log(run), self.points(run)] {
+                    if let Err(error) = fs::remove_file(file)
+                        && error.kind() != io::ErrorKind::NotFound
+                    {
+                        return Err(error);
+                    }
+                }
                 fs::create_dir(&folder)?;
             }
             made => made?,
         }
-        let model = folder.join("model");
-        fs::create_dir(&model)?;
-        Ok(model)
+        Ok(folder)
     }
 
     /// Makes what the script kept durable, before its result is.
@@ -63,7 +65,6 @@ impl RunFolders {
             return Ok(rustix::fs::syncfs(File::open(&model)?)?);
         }
         files.push(model);
-        files.push(self.folder(run));
         files.push(self.root.clone());
         files.iter().try_for_each(|path| sync(path))
     }
@@ -106,11 +107,11 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
 
 impl RunFiles for RunFolders {
     fn log(&self, run: RunId) -> PathBuf {
-        self.folder(run).join("log")
+        self.logs.join(format!("{run}.log"))
     }
 
     fn points(&self, run: RunId) -> PathBuf {
-        self.folder(run).join("points")
+        self.logs.join(format!("{run}.points"))
     }
 }
 
@@ -121,7 +122,7 @@ mod tests {
     #[test]
     fn a_second_attempt_starts_from_nothing() {
         let root = tempfile::tempdir().unwrap();
-        let folders = RunFolders::new(root.path().to_owned());
+        let folders = RunFolders::new(root.path().to_owned(), root.path().to_owned());
         let model = folders.prepare(RunId(1)).unwrap();
         fs::write(model.join("model.h5"), "x").unwrap();
         fs::create_dir(model.join("deep")).unwrap();

@@ -39,20 +39,21 @@ pub fn response(shape: Shape, error: &Error) -> HttpResponse {
     if status.is_server_error() {
         tracing::warn!(code = error.code.as_str(), %error, "a request failed");
     }
+    refusal(shape, status, error.code.as_str(), &error.message)
+}
+
+/// Writes that something went wrong, in an API's own shape.
+pub fn refusal(shape: Shape, status: StatusCode, code: &str, message: &str) -> HttpResponse {
     let mut response = HttpResponse::build(status);
     match shape {
-        Shape::Experiments => {
-            response.json(json!({ "status": "ERROR", "message": error.message, "code": error.code.as_str() }))
-        }
-        Shape::Test => {
-            response.json(json!({ "Status": "ERROR", "message": error.message, "code": error.code.as_str() }))
-        }
-        Shape::Problem => problem(status, error.code.as_str(), &error.message),
+        Shape::Experiments => response.json(json!({ "status": "ERROR", "message": message, "code": code })),
+        Shape::Test => response.json(json!({ "Status": "ERROR", "message": message, "code": code })),
+        Shape::Problem => problem(status, code, message),
     }
 }
 
 /// Writes problem details.
-pub fn problem(status: StatusCode, code: &str, detail: &str) -> HttpResponse {
+fn problem(status: StatusCode, code: &str, detail: &str) -> HttpResponse {
     let body = json!({
         "type": "about:blank",
         "title": status.canonical_reason().unwrap_or("Error"),

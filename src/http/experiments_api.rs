@@ -13,6 +13,7 @@ use crate::service::images::{MAX_URLS, NewImage};
 use crate::service::predictions::Answer;
 use crate::service::results::{AccuracyPages, ExperimentAccuracies};
 use actix_multipart::Multipart;
+use actix_web::http::Version;
 use actix_web::web::{self, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
@@ -22,16 +23,16 @@ use serde_json::{Value, json};
 /// Adds the ten routes.
 pub fn configure(app: &mut web::ServiceConfig) {
     let shape = Shape::Experiments;
-    app.service(methods("/createModel", web::get().to(create_model), shape))
-        .service(methods("/createDataset", web::get().to(create_dataset), shape))
-        .service(methods("/createExperiment", web::get().to(create_experiment), shape))
-        .service(methods("/uploadTrainingImage", web::post().to(upload_training_image), shape))
-        .service(methods("/uploadTrainingImages", web::get().to(upload_training_images), shape))
-        .service(methods("/train", web::get().to(train), shape))
-        .service(methods("/runDefaultExperiments", web::get().to(run_default_experiments), shape))
-        .service(methods("/test", web::post().to(test), Shape::Test))
-        .service(methods("/allAccuracies", web::get().to(all_accuracies), shape))
-        .service(methods("/bestAccuracy", web::get().to(best_accuracy), shape));
+    app.service(methods("/createModel", "GET", web::get().to(create_model), shape))
+        .service(methods("/createDataset", "GET", web::get().to(create_dataset), shape))
+        .service(methods("/createExperiment", "GET", web::get().to(create_experiment), shape))
+        .service(methods("/uploadTrainingImage", "POST", web::post().to(upload_training_image), shape))
+        .service(methods("/uploadTrainingImages", "GET", web::get().to(upload_training_images), shape))
+        .service(methods("/train", "GET", web::get().to(train), shape))
+        .service(methods("/runDefaultExperiments", "GET", web::get().to(run_default_experiments), shape))
+        .service(methods("/test", "POST", web::post().to(test), Shape::Test))
+        .service(methods("/allAccuracies", "GET", web::get().to(all_accuracies), shape))
+        .service(methods("/bestAccuracy", "GET", web::get().to(best_accuracy), shape));
 }
 
 fn parameters(request: &HttpRequest) -> Parameters {
@@ -236,9 +237,19 @@ async fn all_accuracies(services: Data<Services>, request: HttpRequest) -> HttpR
         Ok((first, pages))
     });
     match pages {
-        Ok((first, rest)) => HttpResponse::Ok()
-            .content_type("application/json")
-            .streaming(futures::stream::unfold(Listing::new(first, rest), Listing::next)),
+        Ok((first, rest)) => {
+            let listing = Listing::new(first, rest);
+            let mut answer = HttpResponse::Ok();
+            answer.content_type("application/json");
+            if request.version() > Version::HTTP_10 {
+                return answer.streaming(futures::stream::unfold(listing, Listing::next));
+            }
+            // Clients of HTTP/1.0 know no chunks.
+            match listing.whole() {
+                Ok(body) => answer.body(body),
+                Err(error) => response(Shape::Experiments, &error),
+            }
+        }
         Err(error) => response(Shape::Experiments, &error),
     }
 }
@@ -254,6 +265,14 @@ struct Listing {
 impl Listing {
     fn new(first: Vec<ExperimentAccuracies>, rest: AccuracyPages) -> Self {
         Self { page: Some(first), rest, started: false, ended: false }
+    }
+
+    fn whole(mut self) -> Result<Vec<u8>> {
+        let mut body = Vec::new();
+        while !self.ended {
+            body.extend_from_slice(&self.text()?);
+        }
+        Ok(body)
     }
 
     async fn next(mut self) -> Option<(Result<Bytes, Error>, Self)> {

@@ -56,7 +56,8 @@ impl Parameters {
     /// # Errors
     /// `invalid_parameter` where it is there and no name.
     pub fn optional_name(&self, name: &str) -> Result<Option<Name>> {
-        self.optional(name).map(|text| Name::parse(name, text)).transpose()
+        // An empty name is a mistake, such as a variable that was not set: it must not train on everything.
+        self.0.iter().find(|(key, _)| key == name).map(|(_, text)| Name::parse(name, text)).transpose()
     }
 
     /// The parts of a parameter that is a list: repeated, separated by commas, or both.

@@ -1,11 +1,11 @@
 //! The listening socket and the workers behind it.
 
-use super::error::{Shape, problem, response};
+use super::error::{Shape, refusal};
 use super::{api, experiments_api, health};
-use crate::domain::error::{Code, Error};
 use crate::service::Services;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource, Route};
 use std::net::{SocketAddr, TcpListener};
@@ -67,31 +67,25 @@ pub fn bind(listener: TcpListener, services: Data<Services>, settings: Settings)
 }
 
 /// A path with one method; others are answered in the API's own shape.
-pub fn methods(path: &str, route: Route, shape: Shape) -> Resource {
-    let refuse = move |request: HttpRequest| async move { wrong_method(&request, shape) };
+pub fn methods(path: &str, allowed: &'static str, route: Route, shape: Shape) -> Resource {
+    let refuse = move |request: HttpRequest| async move { wrong_method(&request, allowed, shape) };
     web::resource(path).route(route).default_service(web::to(refuse))
 }
 
 /// A path that answers GET and HEAD.
 pub fn methods_with_head(path: &str, route: impl Fn() -> Route) -> Resource {
-    let refuse = |request: HttpRequest| async move { wrong_method(&request, Shape::Problem) };
+    let refuse = |request: HttpRequest| async move { wrong_method(&request, "GET, HEAD", Shape::Problem) };
     web::resource(path)
         .route(route().method(actix_web::http::Method::GET))
         .route(route().method(actix_web::http::Method::HEAD))
         .default_service(web::to(refuse))
 }
 
-fn wrong_method(request: &HttpRequest, shape: Shape) -> HttpResponse {
-    let status = StatusCode::METHOD_NOT_ALLOWED;
-    let message = format!("{} does not take {}; README.md lists the calls", request.path(), request.method());
-    match shape {
-        Shape::Problem => problem(status, "method_not_allowed", &message),
-        shape => {
-            let mut answer = response(shape, &Error::new(Code::InvalidParameter, message));
-            *answer.status_mut() = status;
-            answer
-        }
-    }
+fn wrong_method(request: &HttpRequest, allowed: &'static str, shape: Shape) -> HttpResponse {
+    let message = format!("{} takes {allowed}, not {}; README.md lists the calls", request.path(), request.method());
+    let mut answer = refusal(shape, StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message);
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    answer
 }
 
 async fn unknown(request: HttpRequest) -> HttpResponse {

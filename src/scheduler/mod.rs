@@ -9,7 +9,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
-pub use handle::{Handle, Message, Scheduled, start};
+pub use handle::{Handle, Message, Scheduled};
 
 use crate::domain::error::Result;
 use crate::domain::ids::{ModelId, RunId};
@@ -18,7 +18,7 @@ use crate::domain::stamp::{Clock, Timestamp};
 use crate::executor::Executor;
 use crate::store::queue::{self, Band};
 use crate::store::{Store, Tx};
-use settle::Settlement;
+use settle::{Ended, Settlement};
 use std::sync::Arc;
 
 /// How long a server has to stay up before it tries again what it went down under twice: its owner gets time to
@@ -122,8 +122,8 @@ impl Scheduler {
                     memory.free = (memory.free + 1).min(self.parts.concurrency);
                     memory.suspect_runs = false;
                 }
-                Message::Event(RunEvent::Ended { run, attempt, ending }) => {
-                    settlement.endings.push((run, attempt, ending));
+                Message::Event(RunEvent::Ended { run, attempt, ending, log }) => {
+                    settlement.endings.push(Ended { run, attempt, ending, log });
                 }
                 Message::Cancel { run, actor, answer } => settlement.cancels.push((run, actor, answer)),
                 Message::Stop => {

@@ -11,14 +11,19 @@ use crate::domain::job::{Ending, Job, JobRun, RunNames, Sharing};
 use crate::domain::result::ExperimentResult;
 use crate::domain::run::{Action, Outcome, Run, RunState, transition};
 use crate::domain::stamp::Timestamp;
-use crate::store::{Read, Tx, datasets, experiments, models, queue, results, runs};
+use crate::store::{Read, Tx, datasets, experiments, logs, models, queue, results, runs};
 use tokio::sync::oneshot;
 
 /// The answer to a request to cancel.
 pub type CancelAnswer = oneshot::Sender<Result<()>>;
 
-/// The end of an attempt: which run, which attempt, how.
-pub(super) type Ended = (RunId, u32, Ending);
+/// The end of an attempt.
+pub(super) struct Ended {
+    pub run: RunId,
+    pub attempt: u32,
+    pub ending: Ending,
+    pub log: Option<Vec<u8>>,
+}
 
 /// What the messages of one step ask for.
 #[derive(Default)]
@@ -81,7 +86,7 @@ fn apply(tx: &mut Tx<'_>, run: &Run, action: Action, now: Timestamp) -> Result<O
 
 /// Writes down how attempts ended.
 pub(super) fn end(tx: &mut Tx<'_>, endings: Vec<Ended>, now: Timestamp) -> Result<()> {
-    for (id, attempt, ending) in endings {
+    for Ended { run: id, attempt, ending, log } in endings {
         let Some(run) = runs::get(tx, id)? else {
             tracing::warn!(run = %id, "a run that is not stored was reported");
             continue;
@@ -95,6 +100,7 @@ pub(super) fn end(tx: &mut Tx<'_>, endings: Vec<Ended>, now: Timestamp) -> Resul
             Ending::Stopped => Action::Yield { attempt },
         };
         if let Some(done) = apply(tx, &run, action, now)? {
+            logs::set(tx, id, log.as_deref())?;
             record_result(tx, &done)?;
         }
     }

@@ -130,7 +130,7 @@ impl Bench {
             running.remove(0)
         };
         let run = &job.runs[0];
-        let ended = RunEvent::Ended { run: run.run, attempt: run.attempt, ending };
+        let ended = RunEvent::Ended { run: run.run, attempt: run.attempt, ending, log: Some(b"ok".to_vec()) };
         Some(self.tick(vec![Message::Event(ended), Message::Event(RunEvent::SlotFree)]))
     }
 
@@ -345,7 +345,7 @@ proptest! {
                     if let Some(run) = all.get(at).copied() {
                         let attempt = bench.run(run).attempts + 7;
                         let before = bench.run(run);
-                        bench.tick(vec![Message::Event(RunEvent::Ended { run, attempt, ending: success() })]);
+                        bench.tick(vec![Message::Event(RunEvent::Ended { run, attempt, ending: success(), log: None })]);
                         let after = bench.run(run);
                         prop_assert!(after == before || before.state == RunState::Queued);
                     }

@@ -12,7 +12,7 @@ use crate::domain::name::Name;
 use crate::domain::run::{Run, RunSpec, RunState};
 use crate::domain::stamp::{Stamp, Timestamp};
 use crate::domain::sweep::Sweep;
-use crate::store::{Read, Store, Tx, datasets, experiments, models, runs, sweeps};
+use crate::store::{Read, Store, Tx, datasets, experiments, logs, models, runs, sweeps};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,6 +26,15 @@ pub struct Submitted {
     pub sweep: Option<SweepId>,
     /// The runs in order; one that was waiting already stands for its repetition.
     pub runs: Vec<RunId>,
+}
+
+/// What a run printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunLog {
+    /// All of it.
+    Text(Vec<u8>),
+    /// Where it lies; the file may not be there yet.
+    File(PathBuf),
 }
 
 /// A run with the names of what it refers to.
@@ -116,13 +125,16 @@ impl Services {
         runs::page(store, model.id, after, limit)?.into_iter().map(|run| view(store, run)).collect()
     }
 
-    /// Where the log of a run lies; the file may not be there yet.
+    /// The log of a run.
     ///
     /// # Errors
     /// `not_found`.
-    pub fn run_log(&self, actor: Actor, id: RunId) -> Result<PathBuf> {
+    pub fn run_log(&self, actor: Actor, id: RunId) -> Result<RunLog> {
         self.run(actor, id)?;
-        Ok(self.parts.files.log(id))
+        Ok(match logs::get(&self.parts.store, id)? {
+            Some(text) => RunLog::Text(text),
+            None => RunLog::File(self.parts.files.log(id)),
+        })
     }
 
     /// Where the points of a run's metrics lie; the file may not be there yet.

@@ -4,6 +4,7 @@
 //! committer and an `fdatasync` of the log file mend both, and make a group of writers pay for one sync. Knows
 //! nothing of what is written.
 
+use super::open::Mark;
 use super::space::Space;
 use super::tx::Tx;
 use crate::domain::error::{Code, Error, Result};
@@ -106,11 +107,12 @@ impl Committer {
     pub fn start(
         db: sled::Db,
         log: File,
+        mark: Mark,
         space: Arc<Space>,
         health: watch::Sender<Option<Failure>>,
     ) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
         let (requests, inbox) = mpsc::channel();
-        let worker = Worker { db, log, space, health, failure: None };
+        let worker = Worker { db, log, mark, space, health, failure: None };
         let thread = std::thread::Builder::new().name("committer".to_owned()).spawn(move || worker.run(&inbox))?;
         Ok((Self { requests }, thread))
     }
@@ -138,6 +140,7 @@ impl Committer {
 struct Worker {
     db: sled::Db,
     log: File,
+    mark: Mark,
     space: Arc<Space>,
     health: watch::Sender<Option<Failure>>,
     failure: Option<Failure>,
@@ -183,7 +186,8 @@ impl Worker {
             .apply_batch(tx.into_batch())
             .and_then(|()| self.db.flush().map(drop))
             .map_err(io_error)
-            .and_then(|()| self.log.sync_data());
+            .and_then(|()| self.log.sync_data())
+            .and_then(|()| self.mark.write(super::tx::last_event(tree)));
         let Err(error) = written else { return Ok(()) };
         // An error of fsync is final: the kernel may have dropped what it could not write.
         let failure = if error.kind() == std::io::ErrorKind::StorageFull {

@@ -38,6 +38,8 @@ pub const PENDING: u8 = 0x53;
 pub const RUN_OF_MODEL: u8 = 0x54;
 /// sweep -> record
 pub const SWEEP: u8 = 0x55;
+/// run -> what it printed, where that is little
+pub const LOG: u8 = 0x56;
 /// (experiment, dataset) -> result
 pub const RESULT: u8 = 0x60;
 /// (model or experiment, score) -> (experiment, dataset): the best first

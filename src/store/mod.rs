@@ -14,6 +14,7 @@ pub mod blobs;
 pub mod datasets;
 pub mod events;
 pub mod experiments;
+pub mod logs;
 pub mod manifests;
 pub mod models;
 pub mod queue;
@@ -68,7 +69,7 @@ impl Store {
         space.keep_ballast();
         let tree = (*opened.db).clone();
         let (failed, health) = watch::channel(None);
-        let (committer, thread) = Committer::start(opened.db, opened.log, Arc::clone(&space), failed)
+        let (committer, thread) = Committer::start(opened.db, opened.log, opened.mark, Arc::clone(&space), failed)
             .map_err(|source| OpenError::Folder { folder: folder.to_owned(), what: "served", source })?;
         let closing = Closing { thread: Mutex::new(Some(thread)), _lock: opened.lock };
         Ok(Self { tree, committer, health, space, closing: Arc::new(closing) })

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// The format that this release writes.
@@ -40,8 +41,8 @@ pub enum OpenError {
     },
     /// It is damaged.
     #[error(
-        "the store in {folder} cannot be opened: {cause}; the folder was left as it was: restore a backup, or keep the \
-         folder for a repair and start with another --data-dir"
+        "the store in {folder} cannot be opened: {cause}; restore a backup, or keep the folder for a repair and start \
+         with another --data-dir"
     )]
     Damaged {
         /// Which folder.
@@ -74,7 +75,40 @@ pub(super) struct Opened {
     pub log: File,
     /// Held for as long as the store is open.
     pub lock: File,
+    /// How far the store has come.
+    pub mark: Mark,
 }
+
+/// How many changes have been made durable, kept beside the store: sled takes a damaged log for one that ends early, and
+/// this tells the difference. It is written after each commit and needs no sync: after a power cut it may lag behind the
+/// store, never run ahead of it.
+#[derive(Debug)]
+pub(super) struct Mark(File);
+
+impl Mark {
+    fn open(folder: &Path) -> io::Result<Self> {
+        let file = folder.join("mark");
+        Ok(Self(OpenOptions::new().create(true).truncate(false).read(true).write(true).open(file)?))
+    }
+
+    /// The last change that was noted; nought where none was.
+    fn read(&self) -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        match self.0.read_exact_at(&mut bytes, 0) {
+            Ok(()) => Ok(u64::from_le_bytes(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes the last change.
+    pub fn write(&self, change: u64) -> io::Result<()> {
+        self.0.write_all_at(&change.to_le_bytes(), 0)
+    }
+}
+
+/// A store up to this size is copied before it is opened, in bytes; copying a larger one would take too long.
+const COPIED: u64 = 32 << 20;
 
 /// Opens the store in `folder`, making it where there is none.
 pub(super) fn open(folder: &Path, options: Options) -> Result<Opened, OpenError> {
@@ -87,14 +121,64 @@ pub(super) fn open(folder: &Path, options: Options) -> Result<Opened, OpenError>
         check_files(folder, &store)?;
     }
     mend(&store).map_err(failed("read"))?;
-    let db = open_or_rescue(folder, &store, options)?;
+    let mark = Mark::open(folder).map_err(failed("opened"))?;
+    let before = Before::keep(folder, &store, is_new).map_err(failed("copied"))?;
+    let db = match open_or_rescue(folder, &store, options) {
+        Ok(db) => db,
+        Err(error) => {
+            before.drop_copy();
+            return Err(error);
+        }
+    };
     let log = OpenOptions::new().write(true).open(store.join("db")).map_err(failed("opened"))?;
     if is_new {
         settle_new(folder, &store, &db).map_err(failed("written"))?;
-    } else if !db.contains_key(WITNESS).unwrap_or(false) {
-        return Err(OpenError::Damaged { folder: folder.to_owned(), cause: "its first record is missing".to_owned() });
+    } else if let Some(cause) = loss(&db, &mark) {
+        drop(db);
+        before.put_back(&store).map_err(failed("put back"))?;
+        return Err(OpenError::Damaged { folder: folder.to_owned(), cause });
     }
-    Ok(Opened { db, log, lock })
+    before.drop_copy();
+    Ok(Opened { db, log, lock, mark })
+}
+
+/// What the store has lost though sled opened it.
+fn loss(db: &sled::Db, mark: &Mark) -> Option<String> {
+    if !db.contains_key(WITNESS).unwrap_or(false) {
+        return Some("its first record is missing".to_owned());
+    }
+    let noted = mark.read().unwrap_or(0);
+    let found = super::tx::last_event(db);
+    (found < noted).then(|| format!("it ends at change {found}, but {noted} were acknowledged"))
+}
+
+/// The store as it was before sled opened it, which may change its files.
+struct Before(Option<PathBuf>);
+
+impl Before {
+    fn keep(folder: &Path, store: &Path, is_new: bool) -> io::Result<Self> {
+        let copy = folder.join("store.before");
+        if copy.exists() {
+            fs::remove_dir_all(&copy)?;
+        }
+        if is_new || store.join("db").metadata()?.len() > COPIED {
+            return Ok(Self(None));
+        }
+        copy_folder(store, &copy, false)?;
+        Ok(Self(Some(copy)))
+    }
+
+    fn put_back(self, store: &Path) -> io::Result<()> {
+        let Some(copy) = self.0 else { return Ok(()) };
+        fs::remove_dir_all(store)?;
+        fs::rename(copy, store)
+    }
+
+    fn drop_copy(self) {
+        if let Some(Err(error)) = self.0.map(fs::remove_dir_all) {
+            tracing::warn!(%error, "a copy of the store is left behind");
+        }
+    }
 }
 
 fn lock(folder: &Path) -> Result<File, OpenError> {
@@ -194,7 +278,7 @@ fn open_or_rescue(folder: &Path, store: &Path, options: Options) -> Result<sled:
     let failed = |what| move |source| OpenError::Folder { folder: folder.to_owned(), what, source };
     let copy = folder.join("store.damaged");
     if !copy.exists() {
-        copy_folder(store, &copy).map_err(failed("copied"))?;
+        copy_folder(store, &copy, true).map_err(failed("copied"))?;
     }
     for snapshot in snapshots(store).map_err(failed("read"))? {
         fs::remove_file(snapshot).map_err(failed("written"))?;
@@ -212,19 +296,21 @@ fn open_or_rescue(folder: &Path, store: &Path, options: Options) -> Result<sled:
     }
 }
 
-fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+fn copy_folder(from: &Path, to: &Path, durable: bool) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
-            copy_folder(&entry.path(), &target)?;
+            copy_folder(&entry.path(), &target, durable)?;
         } else {
             fs::copy(entry.path(), &target)?;
-            File::open(&target)?.sync_all()?;
+            if durable {
+                File::open(&target)?.sync_all()?;
+            }
         }
     }
-    File::open(to)?.sync_all()
+    if durable { File::open(to)?.sync_all() } else { Ok(()) }
 }
 
 /// Makes a new store's files and names durable: sled syncs neither its `conf` nor its folders.

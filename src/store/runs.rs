@@ -247,7 +247,9 @@ fn enter(tx: &mut Tx<'_>, run: &Run) -> Result<()> {
     match run.state {
         RunState::Queued => {
             tx.mark(super::queue::key_of(run), &[]);
-            tx.mark(pending_key(run.spec.experiment, run.spec.version), &run.id.0.to_be_bytes());
+            if pending(tx, run.spec.experiment, run.spec.version)?.is_none() {
+                tx.mark(pending_key(run.spec.experiment, run.spec.version), &run.id.0.to_be_bytes());
+            }
             count(tx, "queued", 1)
         }
         RunState::Running { .. } => {

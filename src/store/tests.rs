@@ -119,6 +119,7 @@ fn write_one_of_each(tx: &mut Tx<'_>) -> Result<()> {
     }
     let version = DatasetVersion { dataset: DatasetId(1025), number: VersionNumber(1) };
     sweeps::put(tx, &Sweep { id: SweepId(1050), stamp: stamp(), model: ModelId(1024), version, runs: 27 })?;
+    logs::set(tx, RunId(1062), Some(b"accuracy: 0.9720\n"))?;
     results::record(tx, ModelId(1024), &result(1030, 0, 1062, "0.9720", Some(0.25)))?;
     tx.event(Actor::LOCAL, at, EventKind::RunSucceeded, 1062, 1024)
 }
@@ -203,6 +204,7 @@ fn format_1_is_read_as_it_was_meant() {
     let page = store.page(copy.head_version(), None, 10).unwrap();
     assert_eq!(page.entries, [entry(Some("seven"), "7.png", 7)]);
     assert_eq!(events::page(&store, 0, 10).unwrap().len(), 1);
+    assert_eq!(logs::get(&store, RunId(1062)).unwrap().unwrap(), b"accuracy: 0.9720\n");
     assert_eq!(sweeps::get(&store, SweepId(1050)).unwrap().unwrap().runs, 27);
     assert_eq!(blobs::get(&store, ContentHash([7; 32])).unwrap().unwrap().references, 1);
 }

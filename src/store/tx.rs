@@ -82,6 +82,14 @@ impl Read for sled::Tree {
     }
 }
 
+/// The number of the last change in a store.
+pub(super) fn last_event(tree: &sled::Tree) -> u64 {
+    Read::counter(tree, LAST_EVENT).unwrap_or(0)
+}
+
+/// The counter of changes.
+const LAST_EVENT: &str = "last_event";
+
 /// How many events are kept; older ones make room.
 pub const KEPT_EVENTS: u64 = 100_000;
 
@@ -177,8 +185,8 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// `internal` where the counter cannot be read.
     pub fn event(&mut self, actor: Actor, now: Timestamp, kind: EventKind, subject: u64, model: u64) -> Result<()> {
-        let sequence = self.counter("last_event")? + 1;
-        self.set_counter("last_event", sequence)?;
+        let sequence = self.counter(LAST_EVENT)? + 1;
+        self.set_counter(LAST_EVENT, sequence)?;
         let event = Event { sequence, at: now, account: actor.account, kind, subject, model };
         super::events::put(self, &event)?;
         if let Some(old) = sequence.checked_sub(KEPT_EVENTS) {

@@ -8,7 +8,7 @@ use actix_web::web::{self, Data};
 use serde_json::json;
 
 pub(super) fn configure(app: &mut web::ServiceConfig) {
-    app.service(methods("/api/v1/queue", web::get().to(get), Shape::Problem));
+    app.service(methods("/api/v1/queue", "GET", web::get().to(get), Shape::Problem));
 }
 
 async fn get(services: Data<Services>) -> HttpResponse {

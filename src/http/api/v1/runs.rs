@@ -12,9 +12,9 @@ use crate::http::experiments_api::number;
 use crate::http::parameters::Parameters;
 use crate::http::server::methods;
 use crate::service::Services;
-use crate::service::runs::RunView;
+use crate::service::runs::{RunLog, RunView};
 use actix_web::web::{self, Data, Path};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 use serde::Serialize;
 use std::fs::File;
@@ -32,11 +32,11 @@ const TAIL: u64 = 4 << 10;
 const TAIL_LINES: usize = 20;
 
 pub(super) fn configure(app: &mut web::ServiceConfig) {
-    app.service(methods("/api/v1/runs", web::get().to(list), Shape::Problem))
-        .service(methods("/api/v1/runs/{id}", web::get().to(get), Shape::Problem))
-        .service(methods("/api/v1/runs/{id}/log", web::get().to(log), Shape::Problem))
-        .service(methods("/api/v1/runs/{id}/metrics", web::get().to(metrics), Shape::Problem))
-        .service(methods("/api/v1/runs/{id}/cancel", web::post().to(cancel), Shape::Problem));
+    app.service(methods("/api/v1/runs", "GET", web::get().to(list), Shape::Problem))
+        .service(methods("/api/v1/runs/{id}", "GET", web::get().to(get), Shape::Problem))
+        .service(methods("/api/v1/runs/{id}/log", "GET", web::get().to(log), Shape::Problem))
+        .service(methods("/api/v1/runs/{id}/metrics", "GET", web::get().to(metrics), Shape::Problem))
+        .service(methods("/api/v1/runs/{id}/cancel", "POST", web::post().to(cancel), Shape::Problem));
 }
 
 /// A run as `/api/v1` shows it.
@@ -142,22 +142,31 @@ async fn get(services: Data<Services>, path: Path<String>) -> HttpResponse {
         if body.reason.is_some() {
             let log = services.run_log(Actor::LOCAL, id)?;
             let tail = tokio::task::spawn_blocking(move || tail(log)).await.map_err(Error::internal)?;
-            body.log_tail = Some(tail.map_err(Error::internal)?);
+            body.log_tail = Some(last_lines(&tail.map_err(Error::internal)?));
         }
         Ok(body)
     };
     answer(outcome.await)
 }
 
-fn tail(path: PathBuf) -> io::Result<Vec<String>> {
+/// The last bytes of a log.
+fn tail(log: RunLog) -> io::Result<Vec<u8>> {
+    let path = match log {
+        RunLog::Text(text) => return Ok(text),
+        RunLog::File(path) => path,
+    };
     let Some(mut file) = open(path)? else { return Ok(Vec::new()) };
     let length = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
     let mut bytes = Vec::new();
     file.take(TAIL).read_to_end(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
+    Ok(bytes)
+}
+
+fn last_lines(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.lines().collect();
-    Ok(lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|line| (*line).to_owned()).collect())
+    lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|line| (*line).to_owned()).collect()
 }
 
 /// Opens a file of a run; one that printed nothing has none.
@@ -171,7 +180,8 @@ fn open(path: PathBuf) -> io::Result<Option<File>> {
 
 async fn log(services: Data<Services>, path: Path<String>) -> HttpResponse {
     match id(&path).and_then(|id| services.run_log(Actor::LOCAL, id)) {
-        Ok(path) => send("text/plain; charset=utf-8", path).await,
+        Ok(RunLog::File(path)) => send("text/plain; charset=utf-8", path).await,
+        Ok(RunLog::Text(text)) => plain("text/plain; charset=utf-8").body(text),
         Err(error) => response(Shape::Problem, &error),
     }
 }
@@ -191,14 +201,19 @@ async fn send(content_type: &'static str, path: PathBuf) -> HttpResponse {
         io::Result::Ok((file, length))
     });
     let opened = opened.await.map_err(io::Error::other).and_then(|opened| opened);
-    let mut answer = HttpResponse::Ok();
-    // What a script printed is never to be taken for a page.
-    answer.content_type(content_type).insert_header(("x-content-type-options", "nosniff"));
+    let mut answer = plain(content_type);
     match opened {
         Ok((Some(file), length)) => answer.no_chunking(length).streaming(pieces(file, length)),
         Ok((None, _)) => answer.finish(),
         Err(error) => response(Shape::Problem, &Error::internal(error)),
     }
+}
+
+/// What a script printed is never to be taken for a page.
+fn plain(content_type: &'static str) -> HttpResponseBuilder {
+    let mut answer = HttpResponse::Ok();
+    answer.content_type(content_type).insert_header(("x-content-type-options", "nosniff"));
+    answer
 }
 
 /// The first `length` bytes of a file, which may be growing.
