@@ -164,12 +164,14 @@ impl Handle {
         self.send(Message::Stop);
     }
 
-    /// Starts the thread: it runs `prepare`, settles what an unclean end left, and goes to work.
+    /// Starts the thread: it runs `prepare`, settles what an unclean end left, and goes to work. Returns once that is
+    /// settled, so that nobody is shown a run as running that is not.
     ///
     /// # Errors
     /// Where it cannot be made.
     pub fn start(&self, scheduler: Scheduler, prepare: impl FnOnce() + Send + 'static) -> std::io::Result<Scheduled> {
         let shared = Arc::clone(&self.shared);
+        let (settled, is_settled) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::Builder::new().name("scheduler".to_owned()).spawn(move || {
             prepare();
             match scheduler.recover() {
@@ -179,9 +181,12 @@ impl Handle {
                 }
                 Err(error) => tracing::error!(%error, "runs of the last server could not be settled"),
             }
+            drop(settled);
             *shared.scheduler.lock().unwrap_or_else(PoisonError::into_inner) = Some(scheduler);
             shared.serve();
         })?;
+        // The thread says so by letting go of its end.
+        let _ = is_settled.recv();
         Ok(Scheduled { thread })
     }
 }

@@ -117,11 +117,13 @@ pub(super) fn open(folder: &Path, options: Options) -> Result<Opened, OpenError>
     let lock = lock(folder)?;
     let is_new = !has_format(folder)?;
     let store = folder.join("store");
-    if !is_new {
+    let mark = Mark::open(folder).map_err(failed("opened"))?;
+    if is_new {
+        clear_unfinished(folder, &store, &mark)?;
+    } else {
         check_files(folder, &store)?;
     }
     mend(&store).map_err(failed("read"))?;
-    let mark = Mark::open(folder).map_err(failed("opened"))?;
     let before = Before::keep(folder, &store, is_new).map_err(failed("copied"))?;
     let db = match open_or_rescue(folder, &store, options) {
         Ok(db) => db,
@@ -216,6 +218,20 @@ fn check_files(folder: &Path, store: &Path) -> Result<(), OpenError> {
             let cause = format!("store/{name} is missing or empty");
             Err(OpenError::Damaged { folder: folder.to_owned(), cause })
         }
+    }
+}
+
+/// Removes a store whose making was cut short: the format file is written last, and nothing was stored before it.
+fn clear_unfinished(folder: &Path, store: &Path, mark: &Mark) -> Result<(), OpenError> {
+    if mark.read().unwrap_or(1) > 0 {
+        let cause = "its format file is missing; write `1` into it".to_owned();
+        return Err(OpenError::Damaged { folder: folder.to_owned(), cause });
+    }
+    match fs::remove_dir_all(store) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(OpenError::Folder { folder: folder.to_owned(), what: "cleared", source: error })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -327,9 +343,10 @@ fn settle_new(folder: &Path, store: &Path, db: &sled::Db) -> io::Result<()> {
         }
     }
     File::open(store)?.sync_all()?;
-    let format = folder.join("format");
-    fs::write(&format, format!("{FORMAT}\n"))?;
-    File::open(&format)?.sync_all()?;
+    let draft = folder.join("format.draft");
+    fs::write(&draft, format!("{FORMAT}\n"))?;
+    File::open(&draft)?.sync_all()?;
+    fs::rename(&draft, folder.join("format"))?;
     File::open(folder)?.sync_all()?;
     // The folder itself may be new as well.
     if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {

@@ -1,0 +1,28 @@
+//! The integration tests: the real binary, driven over HTTP and by its command line as its users drive it.
+//!
+//! One file a capability. `harness` starts servers, writes scripts and speaks HTTP.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed, and the lint knows only the #[test] functions themselves"
+)]
+
+mod bad_bodies;
+mod bad_parameters;
+mod bad_settings;
+mod bad_urls;
+mod built_in_trainer;
+mod crashes;
+mod datasets;
+mod disk;
+mod endings;
+mod experiments_api;
+mod harness;
+mod output_forms;
+mod predictions;
+mod results;
+mod runs;
+mod store;
+mod trainer_contract;
