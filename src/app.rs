@@ -94,7 +94,9 @@ impl Server {
         let options = Options { cache_bytes: config.cache_bytes, min_free_bytes: config.min_free_bytes };
         let store = Store::open(&config.data_dir, options)?;
         sweep(&config.data_dir).map_err(system("the data folder cannot be swept"))?;
-        let mark = mark(&config.data_dir).map_err(system("the data folder's id cannot be kept"))?;
+        let folder_id = folder_id(&config.data_dir).map_err(system("the data folder's id cannot be kept"))?;
+        // Each server has a mark of its own: the guard of one that was killed must spare the children of the next.
+        let mark = format!("{folder_id}.{:x}-{}", SystemClock.now().0, std::process::id());
         let blobs = LocalBlobs::open(config.data_dir.join("blobs"), config.data_dir.join("tmp"))
             .map_err(system("the blob folder cannot be opened"))?;
         let blobs: Arc<dyn BlobStore> = Arc::new(blobs);
@@ -137,7 +139,7 @@ impl Server {
         let bound = http::bind(listener, Data::new(services), settings).map_err(system("the server cannot listen"))?;
         let prepare = move || {
             // What a guard that was killed as well left behind would write into folders that are used again.
-            let orphans = guard::kill_marked(&mark);
+            let orphans = guard::kill_earlier(&folder_id);
             if orphans > 0 {
                 tracing::warn!(orphans, "killed processes that an earlier server left behind");
             }
@@ -269,8 +271,8 @@ fn sweep(data: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The mark by which this data folder's children are known, kept so that a later server knows an earlier one's.
-fn mark(data: &Path) -> io::Result<String> {
+/// What the marks of this data folder's children begin with, kept so that a later server knows an earlier one's.
+fn folder_id(data: &Path) -> io::Result<String> {
     let file = data.join("id");
     match fs::read_to_string(&file) {
         Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),

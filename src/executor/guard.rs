@@ -121,31 +121,38 @@ pub fn run_helper(mark: &str) -> io::Result<()> {
         let _ = rustix::process::kill_process_group(group, Signal::KILL);
     }
     for _ in 0..LOOKS {
-        if kill_marked(mark) == 0 {
+        // This server's children alone: another one may be up on the same folder already.
+        if kill_carriers(|found| found == mark) == 0 {
             break;
         }
     }
     Ok(())
 }
 
-/// Kills every process that carries the mark. Returns how many there were that had not ended yet.
-pub fn kill_marked(mark: &str) -> usize {
-    let wanted = format!("{MARK}={mark}");
+/// Kills what earlier servers of this data folder left behind: marks begin with the folder's id. Returns how many there
+/// were that had not ended yet.
+pub fn kill_earlier(folder_id: &str) -> usize {
+    let prefix = format!("{folder_id}.");
+    kill_carriers(|found| found.starts_with(&prefix))
+}
+
+/// Kills every process whose mark is one of those.
+fn kill_carriers(is_one: impl Fn(&str) -> bool) -> usize {
     let Ok(processes) = std::fs::read_dir("/proc") else { return 0 };
-    let marked = processes.flatten().filter_map(|entry| {
-        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-        carries(&entry.path(), wanted.as_bytes()).then_some(pid)
-    });
     let own = rustix::process::getpid();
-    marked
-        .filter_map(Pid::from_raw)
+    processes
+        .flatten()
+        .filter(|entry| mark_of(&entry.path()).is_some_and(|mark| is_one(&mark)))
+        .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
         .filter(|pid| *pid != own)
         .filter(|pid| rustix::process::kill_process(*pid, Signal::KILL).is_ok())
         .count()
 }
 
-/// A process that ended but was not reaped has an empty environment, so it does not count.
-fn carries(process: &Path, wanted: &[u8]) -> bool {
-    std::fs::read(process.join("environ"))
-        .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|variable| variable == wanted))
+/// The mark that a process carries. One that ended but was not reaped has an empty environment, so it has none.
+fn mark_of(process: &Path) -> Option<String> {
+    let environment = std::fs::read(process.join("environ")).ok()?;
+    let wanted = format!("{MARK}=");
+    let variable = environment.split(|byte| *byte == 0).find(|variable| variable.starts_with(wanted.as_bytes()))?;
+    String::from_utf8(variable[wanted.len()..].to_vec()).ok()
 }
