@@ -292,10 +292,10 @@ fn open_or_rescue(folder: &Path, store: &Path, options: Options) -> Result<sled:
     }
     tracing::error!(cause = first, "the store does not open; trying again without its snapshots");
     let failed = |what| move |source| OpenError::Folder { folder: folder.to_owned(), what, source };
-    let copy = folder.join("store.damaged");
-    if !copy.exists() {
-        copy_folder(store, &copy, true).map_err(failed("copied"))?;
-    }
+    // Never the copy of an earlier rescue: what is put back has to be this store.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let copy = folder.join(format!("store.damaged-{}", now.as_millis()));
+    copy_folder(store, &copy, true).map_err(failed("copied"))?;
     for snapshot in snapshots(store).map_err(failed("read"))? {
         fs::remove_file(snapshot).map_err(failed("written"))?;
     }
