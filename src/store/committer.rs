@@ -1,25 +1,31 @@
-//! The one thread that writes: it drains what waits, applies it as one batch, syncs once, answers all.
+//! The one thread that writes: it drains what waits, makes it durable as one batch, applies it, answers all.
 //!
-//! sled's own `flush` does not survive a power cut (it never syncs the file), and many flushes at once deadlock; one
-//! committer and an `fdatasync` of the log file mend both, and make a group of writers pay for one sync. Knows
-//! nothing of what is written.
+//! A batch is synced in the write-ahead log before sled and so any reader sees it. Every few dozen batches, and when
+//! nothing more comes, a checkpoint makes sled durable: its own `flush` does not survive a power cut (it never syncs
+//! the file), and many flushes at once deadlock; one committer and an `fdatasync` of its file mend both. Knows nothing
+//! of what is written.
 
 use super::open::Mark;
 use super::space::Space;
-use super::tx::Tx;
+use super::tx::{Gate, Tx};
+use super::wal::Wal;
 use crate::domain::error::{Code, Error, Result};
 use std::fs::File;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 /// The most writers in one group, and the keys after which a group is closed: sled holds every page that a batch
 /// changes until the batch is done, several KiB a key.
 const MAX_GROUP: usize = 512;
 const MAX_KEYS: usize = 1_000;
+
+/// How long after the last batch a checkpoint is made.
+const QUIET: Duration = Duration::from_millis(250);
 
 /// Whether a write may use the room that is kept free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,14 +111,12 @@ impl Committer {
     /// # Errors
     /// Where the thread cannot be made.
     pub fn start(
-        db: sled::Db,
-        log: File,
-        mark: Mark,
+        disk: Disk,
         space: Arc<Space>,
         health: watch::Sender<Option<Failure>>,
     ) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
         let (requests, inbox) = mpsc::channel();
-        let worker = Worker { db, log, mark, space, health, failure: None };
+        let worker = Worker { disk, space, health, failure: None };
         let thread = std::thread::Builder::new().name("committer".to_owned()).spawn(move || worker.run(&inbox))?;
         Ok((Self { requests }, thread))
     }
@@ -137,10 +141,39 @@ impl Committer {
     }
 }
 
+/// What a commit goes through.
+pub(super) struct Disk {
+    pub db: sled::Db,
+    /// sled's file, opened a second time so that we can sync it.
+    pub log: File,
+    pub wal: Wal,
+    pub mark: Mark,
+    pub gate: Gate,
+}
+
+impl Disk {
+    /// Makes a batch durable and visible, in this order wherever it fits into the write-ahead log.
+    fn commit(&mut self, tree: &sled::Tree, tx: Tx<'_>) -> std::io::Result<()> {
+        if self.wal.append(tx.writes())? {
+            self.gate.apply(tree, tx).map_err(io_error)?;
+        } else {
+            tree.apply_batch(tx.into_batch()).map_err(io_error)?;
+            self.checkpoint()?;
+        }
+        self.mark.write(super::tx::last_event(tree))
+    }
+
+    /// Makes sled durable and begins the write-ahead log anew.
+    pub fn checkpoint(&mut self) -> std::io::Result<()> {
+        self.db.flush().map_err(io_error)?;
+        self.log.sync_data()?;
+        self.wal.reset(super::tx::last_event(&self.db));
+        Ok(())
+    }
+}
+
 struct Worker {
-    db: sled::Db,
-    log: File,
-    mark: Mark,
+    disk: Disk,
     space: Arc<Space>,
     health: watch::Sender<Option<Failure>>,
     failure: Option<Failure>,
@@ -148,8 +181,8 @@ struct Worker {
 
 impl Worker {
     fn run(mut self, inbox: &mpsc::Receiver<Request>) {
-        while let Ok(first) = inbox.recv() {
-            let tree: sled::Tree = (*self.db).clone();
+        while let Some(first) = self.next(inbox) {
+            let tree: sled::Tree = (*self.disk.db).clone();
             let mut tx = Tx::new(&tree);
             let has_room = self.space.has_room();
             let mut answers = Vec::new();
@@ -163,7 +196,21 @@ impl Worker {
             for answer in answers {
                 answer(committed.clone());
             }
+            if self.disk.wal.is_due() {
+                self.checkpoint();
+            }
         }
+    }
+
+    /// Waits for a request; `None` once there will be no more. What was written is settled when it gets quiet.
+    fn next(&mut self, inbox: &mpsc::Receiver<Request>) -> Option<Request> {
+        if self.disk.wal.is_dirty() && self.failure.is_none() {
+            match inbox.recv_timeout(QUIET) {
+                Ok(request) => return Some(request),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => self.checkpoint(),
+            }
+        }
+        inbox.recv().ok()
     }
 
     fn allowed(&self, urgency: Urgency, has_room: bool) -> Result<(), Error> {
@@ -174,7 +221,7 @@ impl Worker {
         }
     }
 
-    /// Applies and syncs; nobody is answered before this returns.
+    /// Commits a group; nobody is answered before this returns.
     fn commit(&mut self, tree: &sled::Tree, tx: Tx<'_>) -> Result<(), Error> {
         if let Some(failure) = &self.failure {
             return Err(failure.error());
@@ -182,14 +229,21 @@ impl Worker {
         if tx.len() == 0 {
             return Ok(());
         }
-        let written = tree
-            .apply_batch(tx.into_batch())
-            .and_then(|()| self.db.flush().map(drop))
-            .map_err(io_error)
-            .and_then(|()| self.log.sync_data())
-            .and_then(|()| self.mark.write(super::tx::last_event(tree)));
-        let Err(error) = written else { return Ok(()) };
-        // An error of fsync is final: the kernel may have dropped what it could not write.
+        self.disk.commit(tree, tx).map_err(|error| self.fail(&error))
+    }
+
+    /// What was answered before is in the write-ahead log, whatever comes of this.
+    fn checkpoint(&mut self) {
+        if self.failure.is_none()
+            && let Err(error) = self.disk.checkpoint()
+        {
+            self.fail(&error);
+        }
+    }
+
+    /// Notes that the store cannot be written any more. An error of fsync is final: the kernel may have dropped what it
+    /// could not write.
+    fn fail(&mut self, error: &std::io::Error) -> Error {
         let failure = if error.kind() == std::io::ErrorKind::StorageFull {
             self.space.release_ballast();
             Failure::Full
@@ -197,10 +251,10 @@ impl Worker {
             Failure::Broken(error.to_string())
         };
         tracing::error!(%error, "the store cannot be written");
-        let answer = failure.error().because(&error);
+        let answer = failure.error().because(error);
         self.failure = Some(failure.clone());
         self.health.send_replace(Some(failure));
-        Err(answer)
+        answer
     }
 }
 

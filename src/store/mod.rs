@@ -9,6 +9,7 @@ mod key;
 mod open;
 mod space;
 mod tx;
+mod wal;
 
 pub mod blobs;
 pub mod datasets;
@@ -38,11 +39,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tokio::sync::watch;
+use tx::Gated;
 
 /// An open store. Clones share it.
 #[derive(Clone)]
 pub struct Store {
-    tree: sled::Tree,
+    tree: Gated,
     committer: Committer,
     health: watch::Receiver<Option<Failure>>,
     space: Arc<Space>,
@@ -67,9 +69,9 @@ impl Store {
         }
         let opened = open::open(folder, options)?;
         space.keep_ballast();
-        let tree = (*opened.db).clone();
+        let tree = Gated { tree: (*opened.disk.db).clone(), gate: opened.disk.gate.clone() };
         let (failed, health) = watch::channel(None);
-        let (committer, thread) = Committer::start(opened.db, opened.log, opened.mark, Arc::clone(&space), failed)
+        let (committer, thread) = Committer::start(opened.disk, Arc::clone(&space), failed)
             .map_err(|source| OpenError::Folder { folder: folder.to_owned(), what: "served", source })?;
         let closing = Closing { thread: Mutex::new(Some(thread)), _lock: opened.lock };
         Ok(Self { tree, committer, health, space, closing: Arc::new(closing) })

@@ -3,6 +3,9 @@
 //! A folder that cannot be opened stays as it was, and an empty store never takes a damaged one's place. Knows the
 //! folder, not the records in it.
 
+use super::committer::Disk;
+use super::tx::Gate;
+use super::wal::{Found, Wal};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -68,15 +71,10 @@ impl Default for Options {
 }
 
 /// An opened store folder.
-#[derive(Debug)]
 pub(super) struct Opened {
-    pub db: sled::Db,
-    /// sled's log, opened a second time so that we can sync it.
-    pub log: File,
+    pub disk: Disk,
     /// Held for as long as the store is open.
     pub lock: File,
-    /// How far the store has come.
-    pub mark: Mark,
 }
 
 /// How many changes have been made durable, kept beside the store: sled takes a damaged log for one that ends early, and
@@ -133,15 +131,31 @@ pub(super) fn open(folder: &Path, options: Options) -> Result<Opened, OpenError>
         }
     };
     let log = OpenOptions::new().write(true).open(store.join("db")).map_err(failed("opened"))?;
+    let (wal, found) = Wal::open(&store).map_err(failed("opened"))?;
+    let mut disk = Disk { db, log, wal, mark, gate: Gate::default() };
     if is_new {
-        settle_new(folder, &store, &db).map_err(failed("written"))?;
-    } else if let Some(cause) = loss(&db, &mark) {
-        drop(db);
+        settle_new(folder, &store, &disk.db).map_err(failed("written"))?;
+    } else if let Some(cause) = replay(&disk.db, found).or_else(|| loss(&disk.db, &disk.mark)) {
+        drop(disk);
         before.put_back(&store).map_err(failed("put back"))?;
         return Err(OpenError::Damaged { folder: folder.to_owned(), cause });
     }
+    disk.checkpoint().map_err(failed("written"))?;
     before.drop_copy();
-    Ok(Opened { db, log, lock, mark })
+    Ok(Opened { disk, lock })
+}
+
+/// Applies what the write-ahead log has. Says what the store has lost where that is more than the log can mend.
+fn replay(db: &sled::Db, log: Found) -> Option<String> {
+    let found = super::tx::last_event(db);
+    if found < log.base {
+        return Some(format!("it ends at change {found}, but had {} when it was last synced", log.base));
+    }
+    let applied = log.writes.into_iter().try_for_each(|(key, value)| match value {
+        Some(value) => db.insert(key, value).map(drop),
+        None => db.remove(key).map(drop),
+    });
+    applied.err().map(|error| error.to_string())
 }
 
 /// What the store has lost though sled opened it.

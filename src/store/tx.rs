@@ -5,6 +5,7 @@
 
 use super::codec::CodecError;
 use super::key::{self, Key};
+use super::wal::KeyWrite;
 use crate::domain::account::Actor;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Event, EventKind};
@@ -12,6 +13,7 @@ use crate::domain::stamp::Timestamp;
 use sled::IVec;
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 /// A key and its value.
 pub type Pair = (Vec<u8>, IVec);
@@ -69,6 +71,50 @@ pub(super) fn failed(error: sled::Error) -> Error {
     Error::internal(format!("the store cannot be read: {error}"))
 }
 
+/// Lets readers see a batch as a whole or not at all. sled's own batches do that as well, but each writes to the disk
+/// twice and wakes every thread that sled has.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Gate(Arc<RwLock<()>>);
+
+impl Gate {
+    /// Applies what is durable elsewhere.
+    pub fn apply(&self, tree: &sled::Tree, tx: Tx<'_>) -> Result<(), sled::Error> {
+        let _closed = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        tx.writes.into_iter().try_for_each(|(key, write)| match write {
+            Some(value) => tree.insert(key, value).map(drop),
+            None => tree.remove(key).map(drop),
+        })
+    }
+}
+
+/// The tree as readers see it while others write.
+#[derive(Debug, Clone)]
+pub(super) struct Gated {
+    pub tree: sled::Tree,
+    pub gate: Gate,
+}
+
+impl Gated {
+    fn open(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Read for Gated {
+    fn get(&self, key: &[u8]) -> Result<Option<IVec>> {
+        let _open = self.open();
+        Read::get(&self.tree, key)
+    }
+
+    fn range(&self, from: Vec<u8>, to: Vec<u8>) -> Pairs<'_> {
+        let mut pairs = Read::range(&self.tree, from, to);
+        Box::new(std::iter::from_fn(move || {
+            let _open = self.open();
+            pairs.next()
+        }))
+    }
+}
+
 impl Read for sled::Tree {
     fn get(&self, key: &[u8]) -> Result<Option<IVec>> {
         sled::Tree::get(self, key).map_err(failed)
@@ -123,6 +169,11 @@ impl<'a> Tx<'a> {
     /// How many keys are written.
     pub(super) fn len(&self) -> usize {
         self.writes.len()
+    }
+
+    /// The writes, by key.
+    pub(super) fn writes(&self) -> impl Iterator<Item = KeyWrite<'_>> {
+        self.writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref()))
     }
 
     /// The writes as sled takes them.
