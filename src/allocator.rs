@@ -6,9 +6,10 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[expect(unsafe_code, reason = "mallopt is a C function")]
 pub fn keep_small() {
-    const THRESHOLD: libc::c_int = 128 << 10;
-    for (parameter, value) in
-        [(libc::M_ARENA_MAX, 1), (libc::M_TRIM_THRESHOLD, THRESHOLD), (libc::M_MMAP_THRESHOLD, THRESHOLD)]
+    const LARGE: libc::c_int = 128 << 10;
+    /// Giving back less than this at a time costs more than it saves.
+    const SPARE: libc::c_int = 1 << 20;
+    for (parameter, value) in [(libc::M_ARENA_MAX, 1), (libc::M_TRIM_THRESHOLD, SPARE), (libc::M_MMAP_THRESHOLD, LARGE)]
     {
         // SAFETY: `mallopt` takes two integers, and no other thread exists yet that could be allocating.
         let accepted = unsafe { libc::mallopt(parameter, value) };

@@ -1,14 +1,17 @@
 //! Children die with the server, on kill -9 too: a helper process holds a pipe from it and kills what is left when
 //! the pipe closes.
 //!
-//! The helper is this same binary. It knows the groups it was told of, and finds everything else by a mark in the
-//! environment that children inherit: what left its group, and what was started a moment before the end.
+//! The helper is this same binary. It sleeps until the end, and then finds the groups that run in a table that the
+//! server keeps in a file in memory, its standard output, and everything else by a mark in the environment that children
+//! inherit: what left its group, and what was started a moment before the end.
 
 use super::process::spawn_helper;
 use crate::trainer::command::MARK;
 use rustix::process::{Pid, Signal};
-use std::collections::HashSet;
-use std::io::{self, BufRead, Write};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::{Mutex, PoisonError};
@@ -19,7 +22,7 @@ pub const SUBCOMMAND: &str = "guard";
 /// How often the helper looks for the marked; each look finds what the last one's victims had just started.
 const LOOKS: usize = 50;
 
-/// The server's end of the pipe.
+/// The server's end of the pipe, and the table.
 #[derive(Debug)]
 pub struct Guard {
     own: PathBuf,
@@ -27,10 +30,22 @@ pub struct Guard {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     helper: Option<Child>,
-    watched: HashSet<i32>,
+    /// The groups that run; nought marks a free place.
+    groups: Vec<i32>,
+    /// The same, four bytes each, for the helper.
+    table: File,
+}
+
+impl State {
+    fn set(&mut self, place: usize, group: i32) {
+        self.groups[place] = group;
+        if let Err(error) = self.table.write_all_at(&group.to_ne_bytes(), 4 * place as u64) {
+            tracing::error!(%error, "the guard process cannot be told what runs");
+        }
+    }
 }
 
 impl Guard {
@@ -39,14 +54,9 @@ impl Guard {
     /// # Errors
     /// Where this binary cannot be started again.
     pub fn start(own: PathBuf, mark: String) -> io::Result<Self> {
-        let guard = Self { own, mark, state: Mutex::default() };
-        let helper = guard.spawn()?;
-        guard.locked().helper = Some(helper);
-        Ok(guard)
-    }
-
-    fn spawn(&self) -> io::Result<Child> {
-        spawn_helper(&self.own, &[SUBCOMMAND, &self.mark])
+        let table = File::from(rustix::fs::memfd_create("groups", rustix::fs::MemfdFlags::CLOEXEC)?);
+        let helper = spawn_helper(&own, &[SUBCOMMAND, &mark], table.try_clone()?)?;
+        Ok(Self { own, mark, state: Mutex::new(State { helper: Some(helper), groups: Vec::new(), table }) })
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, State> {
@@ -55,37 +65,33 @@ impl Guard {
 
     /// Has a group killed should the server go.
     pub fn watch(&self, group: Pid) {
-        let group = group.as_raw_nonzero().get();
         let mut state = self.locked();
-        state.watched.insert(group);
-        self.tell(&mut state, &format!("+{group}\n"));
+        let place = state.groups.iter().position(|group| *group == 0).unwrap_or_else(|| {
+            state.groups.push(0);
+            state.groups.len() - 1
+        });
+        state.set(place, group.as_raw_nonzero().get());
+        self.keep_helper(&mut state);
     }
 
     /// The group is gone.
     pub fn forget(&self, group: Pid) {
-        let group = group.as_raw_nonzero().get();
         let mut state = self.locked();
-        state.watched.remove(&group);
-        self.tell(&mut state, &format!("-{group}\n"));
+        if let Some(place) = state.groups.iter().position(|known| *known == group.as_raw_nonzero().get()) {
+            state.set(place, 0);
+        }
     }
 
-    /// Writes a line; where the helper is gone, starts another and tells it everything.
-    fn tell(&self, state: &mut State, line: &str) {
-        let pipe = state.helper.as_mut().and_then(|helper| helper.stdin.as_mut());
-        if pipe.is_some_and(|pipe| pipe.write_all(line.as_bytes()).is_ok()) {
+    /// Starts another helper where the last one is gone.
+    fn keep_helper(&self, state: &mut State) {
+        if let Some(Ok(None)) = state.helper.as_mut().map(Child::try_wait) {
             return;
         }
-        if let Some(mut gone) = state.helper.take() {
-            let _ = gone.kill();
-            let _ = gone.wait();
-        }
-        match self.spawn() {
-            Ok(mut helper) => {
+        state.helper = None;
+        let table = state.table.try_clone();
+        match table.and_then(|table| spawn_helper(&self.own, &[SUBCOMMAND, &self.mark], table)) {
+            Ok(helper) => {
                 tracing::warn!("the guard process was gone; another one watches now");
-                let all: String = state.watched.iter().map(|group| format!("+{group}\n")).collect();
-                if let Some(Err(error)) = helper.stdin.as_mut().map(|pipe| pipe.write_all(all.as_bytes())) {
-                    tracing::error!(%error, "the guard process cannot be told what to watch");
-                }
                 state.helper = Some(helper);
             }
             Err(error) => tracing::error!(%error, "no guard process: children may outlive a server that is killed"),
@@ -103,22 +109,18 @@ impl Drop for Guard {
     }
 }
 
-/// The helper's main: reads until the pipe closes, then kills.
+/// The helper's main: waits until the pipe closes, then kills.
 ///
 /// # Errors
 /// Where standard input cannot be read.
 pub fn run_helper(mark: &str) -> io::Result<()> {
-    let mut groups = HashSet::new();
-    for line in io::stdin().lock().lines() {
-        let line = line?;
-        let Ok(group) = line.get(1..).unwrap_or_default().parse::<i32>() else { continue };
-        match line.as_bytes().first() {
-            Some(b'+') => groups.insert(group),
-            _ => groups.remove(&group),
-        };
-    }
-    for group in groups.into_iter().filter_map(Pid::from_raw) {
-        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    io::copy(&mut io::stdin().lock(), &mut io::sink())?;
+    match groups() {
+        Ok(groups) => groups.into_iter().filter_map(Pid::from_raw).for_each(|group| {
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }),
+        // The marks are left.
+        Err(error) => tracing::error!(%error, "the groups that ran cannot be read"),
     }
     for _ in 0..LOOKS {
         // This server's children alone: another one may be up on the same folder already.
@@ -127,6 +129,15 @@ pub fn run_helper(mark: &str) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Reads the table.
+fn groups() -> io::Result<Vec<i32>> {
+    let table = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let mut bytes = Vec::new();
+    // The server never moved the position that it shares with us.
+    (&table).read_to_end(&mut bytes)?;
+    Ok(bytes.as_chunks().0.iter().map(|bytes| i32::from_ne_bytes(*bytes)).filter(|group| *group > 0).collect())
 }
 
 /// Kills what earlier servers of this data folder left behind: marks begin with the folder's id. Returns how many there

@@ -16,8 +16,7 @@ use crate::domain::job::{Ending, Job, JobRun, RunEvent};
 use crate::domain::run_files::RunFiles;
 use crate::trainer::command::{BaseEnvironment, Command, Target};
 use crate::trainer::output::{Outcome, OutputParser, combine};
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,6 +56,21 @@ struct Shared {
 struct Running {
     controls: HashMap<RunId, Arc<Control>>,
     stopping: bool,
+    /// Slots' threads that report the end of their job, and will look for another one when that is done.
+    reporting: usize,
+    /// Jobs for them, never more than they are: it saves waking other threads.
+    ready: VecDeque<Admitted>,
+}
+
+impl Running {
+    /// Keeps a job for a thread that will come for it; gives it back where there is none.
+    fn hand_over(&mut self, job: Admitted) -> Option<Admitted> {
+        if self.ready.len() < self.reporting {
+            self.ready.push_back(job);
+            return None;
+        }
+        Some(job)
+    }
 }
 
 impl LocalPool {
@@ -77,24 +91,11 @@ impl LocalPool {
 /// A job whose runs can be reached, though no thread may have it yet.
 type Admitted = Vec<(JobRun, io::Result<Arc<Control>>)>;
 
-thread_local! {
-    /// On a slot's thread that reports: the job that the scheduler starts meanwhile. It stays on the thread, which
-    /// saves waking another one.
-    static NEXT: RefCell<Option<Option<Admitted>>> = const { RefCell::new(None) };
-}
-
 impl Executor for LocalPool {
     fn start(&self, job: Job) {
         // Orders that come before the thread is there are kept.
         let admitted: Admitted = job.runs.into_iter().map(|run| (run.clone(), self.shared.admit(run.run))).collect();
-        let left = NEXT.with_borrow_mut(|next| match next {
-            Some(place @ None) => {
-                *place = Some(admitted);
-                None
-            }
-            _ => Some(admitted),
-        });
-        if let Some(admitted) = left {
+        if let Some(admitted) = self.shared.locked().hand_over(admitted) {
             let shared = Arc::clone(&self.shared);
             self.runtime.spawn_blocking(move || shared.slot(admitted));
         }
@@ -146,9 +147,11 @@ impl Shared {
                 }
             }
             events.push(RunEvent::SlotFree);
-            NEXT.set(Some(None));
+            self.locked().reporting += 1;
             (self.sink)(events);
-            next = NEXT.take().flatten();
+            let mut running = self.locked();
+            running.reporting -= 1;
+            next = running.ready.pop_front();
         }
     }
 
@@ -178,7 +181,7 @@ impl Shared {
         };
         let mut record = Record::new(&self.settings.folders, run.run);
         let end = process::run(&spec, &self.guard, control, &mut |which, bytes| record.take(which, bytes));
-        let (outcome, log) = record.finish(run.run);
+        let (outcome, log) = record.finish(&self.settings.folders, run.run);
         let ending = self.judge(end, outcome);
         let ending = match self.settings.folders.sync(run.run) {
             Ok(()) => ending,
@@ -249,7 +252,8 @@ impl Record {
         }
     }
 
-    fn finish(mut self, run: RunId) -> (Outcome, Option<Vec<u8>>) {
+    /// Ends the files and makes them durable: a run that has a result has its log.
+    fn finish(mut self, folders: &RunFolders, run: RunId) -> (Outcome, Option<Vec<u8>>) {
         let (last, stdout) = self.stdout.finish();
         let (more, stderr) = self.stderr.finish();
         let points = [last, more].concat();
@@ -264,6 +268,10 @@ impl Record {
             }
             None => None,
         };
+        let has_files = log.is_none() || self.points.is_some_and(|points| points.has_file());
+        if has_files && let Err(error) = folders.sync_records(run) {
+            tracing::warn!(%run, %error, "a log may be lost if the power fails now");
+        }
         (combine(&stdout, &stderr), log)
     }
 }

@@ -21,6 +21,10 @@ impl PointsWriter {
         Self { path, file: None, room: CAP }
     }
 
+    pub fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
     pub fn write(&mut self, points: &[Point]) -> io::Result<()> {
         let mut lines = Vec::new();
         for point in points {

@@ -9,10 +9,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
@@ -123,10 +125,18 @@ impl Control {
     }
 }
 
-/// An end of file for children to read, since a minimal root has no `/dev/null`.
+/// An end of file for all children to read, since a minimal root has no `/dev/null`.
+static CLOSED_INPUT: OnceLock<OwnedFd> = OnceLock::new();
+
 fn closed_input() -> io::Result<Stdio> {
-    let (read, _write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    Ok(Stdio::from(read))
+    let input = match CLOSED_INPUT.get() {
+        Some(input) => input,
+        None => {
+            let (read, _write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+            CLOSED_INPUT.get_or_init(|| read)
+        }
+    };
+    Ok(Stdio::from(input.try_clone()?))
 }
 
 #[expect(clippy::disallowed_types, reason = "this is the one place where processes are started")]
@@ -143,16 +153,16 @@ fn spawn(spec: &ChildSpec) -> io::Result<Child> {
         .spawn()
 }
 
-/// Starts a helper of the server's own with a pipe to it; it lives in a group of its own, so that a terminal's
-/// interrupt does not reach it.
-pub(super) fn spawn_helper(program: &std::path::Path, arguments: &[&str]) -> io::Result<Child> {
+/// Starts a helper of the server's own with a pipe to it and a file as its output; it lives in a group of its own, so
+/// that a terminal's interrupt does not reach it.
+pub(super) fn spawn_helper(program: &std::path::Path, arguments: &[&str], output: File) -> io::Result<Child> {
     #[expect(clippy::disallowed_types, reason = "this is the one place where processes are started")]
     std::process::Command::new(program)
         .args(arguments)
         .env_clear()
         .process_group(0)
         .stdin(Stdio::piped())
-        .stdout(Stdio::inherit())
+        .stdout(output)
         .stderr(Stdio::inherit())
         .spawn()
 }

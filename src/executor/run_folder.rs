@@ -68,6 +68,14 @@ impl RunFolders {
         files.push(self.root.clone());
         files.iter().try_for_each(|path| sync(path))
     }
+
+    /// Makes a run's log and points durable, where there are any.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn sync_records(&self, run: RunId) -> io::Result<()> {
+        [self.log(run), self.points(run), self.logs.clone()].iter().try_for_each(|path| sync(path))
+    }
 }
 
 /// Syncs a file that may have been removed meanwhile.

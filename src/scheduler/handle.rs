@@ -1,4 +1,4 @@
-//! How others reach the scheduler, and who calls it: whoever brings a report, if it is free, else its own thread.
+//! How others reach the scheduler, and who calls it: whoever brings a report, and for all else its own thread.
 //!
 //! A worker that reports the end of its job steps the scheduler itself and so learns at once what to run next: two
 //! thread switches in place of six between two children. Everything else waits for the scheduler's thread.
@@ -9,7 +9,7 @@ use crate::domain::account::Actor;
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::ids::RunId;
 use crate::domain::job::RunEvent;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -75,20 +75,21 @@ impl Shared {
         }
     }
 
-    /// Steps the scheduler from a worker's thread, unless somebody else is at it.
+    /// Steps the scheduler from a worker's thread.
     fn lead(&self) {
-        let needs_thread = match self.scheduler.try_lock() {
-            // Whoever is at it looks into the inbox once more after letting go.
-            Err(TryLockError::WouldBlock) => return,
-            Err(TryLockError::Poisoned(_)) => true,
+        let needs_thread = match self.scheduler.lock() {
+            Err(_) => true,
             Ok(mut scheduler) => {
-                self.step(&mut scheduler);
+                // Whoever was at it meanwhile may have done this worker's report as well.
+                if !self.inbox().messages.is_empty() {
+                    self.step(&mut scheduler);
+                }
                 scheduler
                     .as_ref()
                     .is_none_or(|scheduler| scheduler.is_drained() || scheduler.look_again_in_ms().is_some())
             }
         };
-        if needs_thread || !self.inbox().messages.is_empty() {
+        if needs_thread {
             self.nudge();
         }
     }
@@ -141,7 +142,7 @@ impl Handle {
         self.send(Message::Wake);
     }
 
-    /// Passes a worker's reports on, and steps the scheduler if it is free. The thread must be one that may block.
+    /// Passes a worker's reports on and steps the scheduler. The thread must be one that may block.
     pub fn report(&self, events: Vec<RunEvent>) {
         self.shared.inbox().messages.extend(events.into_iter().map(Message::Event));
         self.shared.lead();

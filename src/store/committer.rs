@@ -1,4 +1,7 @@
-//! The one thread that writes: it drains what waits, makes it durable as one batch, applies it, answers all.
+//! The one place that writes: whoever is at it drains what waits, makes it durable as one batch, applies it, answers all.
+//!
+//! A thread that may block commits what it hands in itself, with whatever else waits, which saves two thread switches;
+//! for everybody else, and for checkpoints, there is a thread.
 //!
 //! A batch is synced in the write-ahead log before sled and so any reader sees it. Every few dozen batches, and when
 //! nothing more comes, a checkpoint makes sled durable: its own `flush` does not survive a power cut (it never syncs
@@ -13,10 +16,9 @@ use crate::domain::error::{Code, Error, Result};
 use std::fs::File;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 /// The most writers in one group, and the keys after which a group is closed: sled holds every page that a batch
@@ -44,24 +46,74 @@ struct Request {
     writer: Writer,
 }
 
-/// Where writes are handed in.
+/// Where writes are handed in. The thread ends with the last clone.
 #[derive(Clone)]
 pub struct Committer {
-    requests: mpsc::Sender<Request>,
+    door: Arc<Door>,
+}
+
+struct Door(Arc<Shared>);
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.0.inbox().closed = true;
+        self.0.bell.notify_one();
+    }
+}
+
+struct Shared {
+    inbox: Mutex<Inbox>,
+    /// Wakes the thread.
+    bell: Condvar,
+    worker: Mutex<Worker>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    requests: Vec<Request>,
+    /// Somebody waits who cannot commit himself.
+    rung: bool,
+    /// When sled is to be made durable.
+    due: Option<Instant>,
+    closed: bool,
 }
 
 /// A write that is on its way to the disk. It is durable once this is answered.
 pub struct Commit<T> {
     answer: oneshot::Receiver<Result<T>>,
+    hand: Hand,
+}
+
+/// Sees to it that what was handed in is written, whether or not anybody waits for it.
+struct Hand {
+    shared: Arc<Shared>,
+    is_full: bool,
+}
+
+impl Hand {
+    fn ring(&mut self) {
+        if !std::mem::replace(&mut self.is_full, true) {
+            self.shared.ring();
+        }
+    }
+}
+
+impl Drop for Hand {
+    fn drop(&mut self) {
+        self.ring();
+    }
 }
 
 impl<T> Commit<T> {
-    /// Waits on a thread that may block.
+    /// Commits on a thread that may block.
     ///
     /// # Errors
     /// What the writer or the disk said.
     pub fn wait(self) -> Result<T> {
-        self.answer.blocking_recv().unwrap_or_else(|_| Err(gone()))
+        let Self { answer, mut hand } = self;
+        hand.is_full = true;
+        hand.shared.lead();
+        answer.blocking_recv().unwrap_or_else(|_| Err(gone()))
     }
 }
 
@@ -69,6 +121,7 @@ impl<T> Future for Commit<T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.hand.ring();
         Pin::new(&mut self.answer).poll(context).map(|answer| answer.unwrap_or_else(|_| Err(gone())))
     }
 }
@@ -115,10 +168,11 @@ impl Committer {
         space: Arc<Space>,
         health: watch::Sender<Option<Failure>>,
     ) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
-        let (requests, inbox) = mpsc::channel();
-        let worker = Worker { disk, space, health, failure: None };
-        let thread = std::thread::Builder::new().name("committer".to_owned()).spawn(move || worker.run(&inbox))?;
-        Ok((Self { requests }, thread))
+        let worker = Mutex::new(Worker { disk, space, health, failure: None });
+        let shared = Arc::new(Shared { inbox: Mutex::default(), bell: Condvar::new(), worker });
+        let door = Arc::new(Door(Arc::clone(&shared)));
+        let thread = std::thread::Builder::new().name("committer".to_owned()).spawn(move || shared.serve())?;
+        Ok((Self { door }, thread))
     }
 
     /// Hands in a write.
@@ -135,10 +189,99 @@ impl Committer {
                 let _ = send.send(committed.and(outcome));
             })
         });
-        // Where the thread is gone, the dropped sender answers for it.
-        let _ = self.requests.send(Request { urgency, writer });
-        Commit { answer }
+        let shared = Arc::clone(&self.door.0);
+        shared.inbox().requests.push(Request { urgency, writer });
+        Commit { answer, hand: Hand { shared, is_full: false } }
     }
+}
+
+impl Shared {
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves what waits to the thread.
+    fn ring(&self) {
+        self.inbox().rung = true;
+        self.bell.notify_one();
+    }
+
+    /// Commits everything that waits.
+    fn lead(&self) {
+        let Ok(mut worker) = self.worker.lock() else {
+            // A commit panicked: what it left in memory is not to be trusted, and whoever asks is told.
+            self.inbox().requests.clear();
+            return;
+        };
+        loop {
+            let waiting = std::mem::take(&mut self.inbox().requests);
+            if waiting.is_empty() {
+                break;
+            }
+            worker.commit_all(waiting);
+        }
+        let due = worker.due();
+        drop(worker);
+        let mut inbox = self.inbox();
+        let sooner = due.is_some_and(|due| inbox.due.is_none_or(|known| due < known));
+        inbox.due = due;
+        drop(inbox);
+        if sooner {
+            self.bell.notify_one();
+        }
+    }
+
+    fn checkpoint(&self) {
+        if let Ok(mut worker) = self.worker.lock() {
+            worker.checkpoint();
+        }
+    }
+
+    /// The thread's life.
+    fn serve(&self) {
+        loop {
+            let duty = self.next_duty();
+            self.lead();
+            if duty != Duty::Commit {
+                self.checkpoint();
+            }
+            if duty == Duty::Close {
+                return;
+            }
+        }
+    }
+
+    /// Sleeps until there is something for the thread to do.
+    fn next_duty(&self) -> Duty {
+        let mut inbox = self.inbox();
+        loop {
+            if inbox.closed {
+                return Duty::Close;
+            }
+            if std::mem::take(&mut inbox.rung) {
+                return Duty::Commit;
+            }
+            inbox = match inbox.due.map(|due| due.saturating_duration_since(Instant::now())) {
+                None => self.bell.wait(inbox).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => {
+                    inbox.due = None;
+                    return Duty::Settle;
+                }
+                Some(left) => self.bell.wait_timeout(inbox, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+    }
+}
+
+/// What the thread is needed for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Duty {
+    /// Somebody waits.
+    Commit,
+    /// It is time to make sled durable.
+    Settle,
+    /// The last handle is gone.
+    Close,
 }
 
 /// What a commit goes through.
@@ -149,25 +292,29 @@ pub(super) struct Disk {
     pub wal: Wal,
     pub mark: Mark,
     pub gate: Gate,
+    /// The number of the last change.
+    pub last_event: u64,
 }
 
 impl Disk {
     /// Makes a batch durable and visible, in this order wherever it fits into the write-ahead log.
     fn commit(&mut self, tree: &sled::Tree, tx: Tx<'_>) -> std::io::Result<()> {
-        if self.wal.append(tx.writes())? {
+        let is_logged = self.wal.append(tx.writes())?;
+        self.last_event = tx.last_event();
+        if is_logged {
             self.gate.apply(tree, tx).map_err(io_error)?;
         } else {
             tree.apply_batch(tx.into_batch()).map_err(io_error)?;
             self.checkpoint()?;
         }
-        self.mark.write(super::tx::last_event(tree))
+        self.mark.write(self.last_event)
     }
 
     /// Makes sled durable and begins the write-ahead log anew.
     pub fn checkpoint(&mut self) -> std::io::Result<()> {
         self.db.flush().map_err(io_error)?;
         self.log.sync_data()?;
-        self.wal.reset(super::tx::last_event(&self.db));
+        self.wal.reset(self.last_event);
         Ok(())
     }
 }
@@ -180,37 +327,31 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, inbox: &mpsc::Receiver<Request>) {
-        while let Some(first) = self.next(inbox) {
+    fn commit_all(&mut self, requests: Vec<Request>) {
+        let mut left = requests.into_iter().peekable();
+        while left.peek().is_some() {
             let tree: sled::Tree = (*self.disk.db).clone();
-            let mut tx = Tx::new(&tree);
+            let mut tx = Tx::new(&tree, self.disk.last_event);
             let has_room = self.space.has_room();
             let mut answers = Vec::new();
-            let mut next = Some(first);
-            while let Some(Request { urgency, writer }) = next {
+            while answers.len() < MAX_GROUP
+                && tx.len() < MAX_KEYS
+                && let Some(Request { urgency, writer }) = left.next()
+            {
                 answers.push(writer(&mut tx, self.allowed(urgency, has_room)));
-                let is_open = answers.len() < MAX_GROUP && tx.len() < MAX_KEYS;
-                next = if is_open { inbox.try_recv().ok() } else { None };
             }
             let committed = self.commit(&tree, tx);
             for answer in answers {
                 answer(committed.clone());
             }
-            if self.disk.wal.is_due() {
-                self.checkpoint();
-            }
         }
     }
 
-    /// Waits for a request; `None` once there will be no more. What was written is settled when it gets quiet.
-    fn next(&mut self, inbox: &mpsc::Receiver<Request>) -> Option<Request> {
-        if self.disk.wal.is_dirty() && self.failure.is_none() {
-            match inbox.recv_timeout(QUIET) {
-                Ok(request) => return Some(request),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => self.checkpoint(),
-            }
-        }
-        inbox.recv().ok()
+    /// When a checkpoint is wanted.
+    fn due(&self) -> Option<Instant> {
+        let is_wanted = self.failure.is_none() && self.disk.wal.is_dirty();
+        let delay = if self.disk.wal.is_due() { Duration::ZERO } else { QUIET };
+        is_wanted.then(|| Instant::now() + delay)
     }
 
     fn allowed(&self, urgency: Urgency, has_room: bool) -> Result<(), Error> {
@@ -235,6 +376,7 @@ impl Worker {
     /// What was answered before is in the write-ahead log, whatever comes of this.
     fn checkpoint(&mut self) {
         if self.failure.is_none()
+            && self.disk.wal.is_dirty()
             && let Err(error) = self.disk.checkpoint()
         {
             self.fail(&error);

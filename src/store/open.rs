@@ -132,40 +132,50 @@ pub(super) fn open(folder: &Path, options: Options) -> Result<Opened, OpenError>
     };
     let log = OpenOptions::new().write(true).open(store.join("db")).map_err(failed("opened"))?;
     let (wal, found) = Wal::open(&store).map_err(failed("opened"))?;
-    let mut disk = Disk { db, log, wal, mark, gate: Gate::default() };
     if is_new {
-        settle_new(folder, &store, &disk.db).map_err(failed("written"))?;
-    } else if let Some(cause) = replay(&disk.db, found).or_else(|| loss(&disk.db, &disk.mark)) {
-        drop(disk);
-        before.put_back(&store).map_err(failed("put back"))?;
-        return Err(OpenError::Damaged { folder: folder.to_owned(), cause });
+        settle_new(folder, &store, &db).map_err(failed("written"))?;
     }
+    let last_event = match replay(&db, found).and_then(|last| loss(&db, &mark, last)) {
+        Ok(last) => last,
+        Err(cause) => {
+            drop(db);
+            before.put_back(&store).map_err(failed("put back"))?;
+            return Err(OpenError::Damaged { folder: folder.to_owned(), cause });
+        }
+    };
+    let mut disk = Disk { db, log, wal, mark, gate: Gate::default(), last_event };
     disk.checkpoint().map_err(failed("written"))?;
     before.drop_copy();
     Ok(Opened { disk, lock })
 }
 
-/// Applies what the write-ahead log has. Says what the store has lost where that is more than the log can mend.
-fn replay(db: &sled::Db, log: Found) -> Option<String> {
-    let found = super::tx::last_event(db);
+/// Applies what the write-ahead log has and returns the number of the last change. Says what the store has lost where
+/// that is more than the log can mend.
+fn replay(db: &sled::Db, log: Found) -> Result<u64, String> {
+    let words = |error: sled::Error| error.to_string();
+    let found = super::tx::last_event(db).map_err(words)?;
     if found < log.base {
-        return Some(format!("it ends at change {found}, but had {} when it was last synced", log.base));
+        return Err(format!("it ends at change {found}, but had {} when it was last synced", log.base));
     }
-    let applied = log.writes.into_iter().try_for_each(|(key, value)| match value {
-        Some(value) => db.insert(key, value).map(drop),
-        None => db.remove(key).map(drop),
-    });
-    applied.err().map(|error| error.to_string())
+    for (key, value) in log.writes {
+        match value {
+            Some(value) => db.insert(key, value).map(drop),
+            None => db.remove(key).map(drop),
+        }
+        .map_err(words)?;
+    }
+    super::tx::last_event(db).map_err(words)
 }
 
-/// What the store has lost though sled opened it.
-fn loss(db: &sled::Db, mark: &Mark) -> Option<String> {
+/// What the store has lost though sled opened it; else the last change again.
+fn loss(db: &sled::Db, mark: &Mark, last: u64) -> Result<u64, String> {
     if !db.contains_key(WITNESS).unwrap_or(false) {
-        return Some("its first record is missing".to_owned());
+        return Err("its first record is missing".to_owned());
     }
-    let noted = mark.read().unwrap_or(0);
-    let found = super::tx::last_event(db);
-    (found < noted).then(|| format!("it ends at change {found}, but {noted} were acknowledged"))
+    match mark.read().unwrap_or(0) {
+        noted if last < noted => Err(format!("it ends at change {last}, but {noted} were acknowledged")),
+        _ => Ok(last),
+    }
 }
 
 /// The store as it was before sled opened it, which may change its files.

@@ -1,7 +1,8 @@
 //! Results: one for each (experiment, dataset), and the best of a model and of an experiment without a scan.
 //!
 //! Every result stands in two score indexes, its model's and its experiment's, the best first. Equal accuracies:
-//! the lower validation loss where both report one, else the earlier experiment.
+//! the lower validation loss where both report one, else the earlier experiment. A model's best, which is asked for
+//! most, is a record of its own; an experiment's is found through its index.
 
 use super::codec::{self, CodecError};
 use super::key::{self, Key};
@@ -83,8 +84,8 @@ fn result_key(experiment: ExperimentId, dataset: DatasetId) -> Vec<u8> {
     Key::new(key::RESULT).id(experiment.0).id(dataset.0).done()
 }
 
-fn best_key(scope: Scope) -> Vec<u8> {
-    Key::new(key::BEST).id(scope.id()).done()
+fn best_key(model: ModelId) -> Vec<u8> {
+    Key::new(key::BEST).id(model.0).done()
 }
 
 /// Marks results that report a validation loss; they stand before those of the same accuracy that do not.
@@ -111,12 +112,19 @@ fn ascending(value: f64) -> u64 {
     if value.is_sign_negative() { !bits } else { bits | 1 << 63 }
 }
 
-/// The best result, as one look-up.
+/// The best result: of a model as one look-up, of an experiment as a handful.
 ///
 /// # Errors
 /// `internal` where the store cannot be read.
 pub fn best(reader: &impl Read, scope: Scope) -> Result<Option<Best>> {
-    reader.get(&best_key(scope))?.map(|bytes| decode_best(&bytes).map_err(damaged("best result"))).transpose()
+    match scope {
+        Scope::Model(model) => recorded(reader, model),
+        Scope::Experiment(_) => winner(reader, scope)?.map(|winner| describe(reader, &winner)).transpose(),
+    }
+}
+
+fn recorded(reader: &impl Read, model: ModelId) -> Result<Option<Best>> {
+    reader.get(&best_key(model))?.map(|bytes| decode_best(&bytes).map_err(damaged("best result"))).transpose()
 }
 
 /// The result of an experiment on a dataset.
@@ -168,30 +176,26 @@ pub fn record(tx: &mut Tx<'_>, model: ModelId, result: &ExperimentResult) -> Res
     pointer[8..].copy_from_slice(&result.dataset.0.to_be_bytes());
     for scope in scopes {
         tx.mark(score_key(scope, result), &pointer);
-        choose(tx, scope)?;
     }
-    Ok(())
+    write_best(tx, model)
 }
 
-/// Writes down which result of `scope` is the best one now.
-fn choose(tx: &mut Tx<'_>, scope: Scope) -> Result<()> {
+/// Which result of `scope` is the best one.
+fn winner(reader: &impl Read, scope: Scope) -> Result<Option<ExperimentResult>> {
     let all = Key::new(key::SCORE).id(scope.id()).done();
-    let Some((_, first)) = tx.first(all.clone(), key::after_prefix(&all))? else {
-        tx.delete(best_key(scope));
-        return Ok(());
-    };
-    let mut winner = pointed(tx, &first)?;
+    let Some((_, first)) = reader.first(all.clone(), key::after_prefix(&all))? else { return Ok(None) };
+    let winner = pointed(reader, &first)?;
     if winner.validation_loss.is_some() {
         // The earliest of equal accuracy without a loss: it wins over a later experiment with one.
         let silent = score_prefix(scope, winner.accuracy.value()).byte(WITHOUT_LOSS).done();
-        if let Some((_, pointer)) = tx.first(silent.clone(), key::after_prefix(&silent))? {
-            let other = pointed(tx, &pointer)?;
+        if let Some((_, pointer)) = reader.first(silent.clone(), key::after_prefix(&silent))? {
+            let other = pointed(reader, &pointer)?;
             if other.ordinal < winner.ordinal {
-                winner = other;
+                return Ok(Some(other));
             }
         }
     }
-    write_best(tx, scope, &winner)
+    Ok(Some(winner))
 }
 
 fn pointed(reader: &impl Read, pointer: &[u8]) -> Result<ExperimentResult> {
@@ -200,20 +204,41 @@ fn pointed(reader: &impl Read, pointer: &[u8]) -> Result<ExperimentResult> {
         .ok_or_else(|| Error::internal(format!("the result of {experiment} on {dataset} is indexed but not stored")))
 }
 
-fn write_best(tx: &mut Tx<'_>, scope: Scope, winner: &ExperimentResult) -> Result<()> {
-    let experiment = super::experiments::get(tx, winner.experiment)?
+fn describe(reader: &impl Read, winner: &ExperimentResult) -> Result<Best> {
+    let experiment = super::experiments::get(reader, winner.experiment)?
         .ok_or_else(|| Error::internal(format!("{} has a result but is not stored", winner.experiment)))?;
-    let dataset = super::datasets::must_get(tx, winner.dataset)?;
-    let stored = BestV1 {
-        run: winner.run.0,
-        dataset: winner.dataset.0,
+    let dataset = super::datasets::must_get(reader, winner.dataset)?;
+    Ok(Best {
+        run: winner.run,
+        dataset: winner.dataset,
         dataset_name: dataset.name_text().to_owned(),
-        experiment: winner.experiment.0,
+        experiment: winner.experiment,
         experiment_name: experiment.name.as_str().to_owned(),
-        parameters: (&experiment.parameters).into(),
-        accuracy: winner.accuracy.text().to_owned(),
+        parameters: experiment.parameters,
+        accuracy: winner.accuracy.clone(),
+    })
+}
+
+/// Writes down a model's best result where it is another one now.
+fn write_best(tx: &mut Tx<'_>, model: ModelId) -> Result<()> {
+    let Some(winner) = winner(tx, Scope::Model(model))? else {
+        tx.delete(best_key(model));
+        return Ok(());
     };
-    tx.put(best_key(scope), codec::encode(1, &stored))
+    if recorded(tx, model)?.is_some_and(|best| best.run == winner.run) {
+        return Ok(());
+    }
+    let best = describe(tx, &winner)?;
+    let stored = BestV1 {
+        run: best.run.0,
+        dataset: best.dataset.0,
+        dataset_name: best.dataset_name,
+        experiment: best.experiment.0,
+        experiment_name: best.experiment_name,
+        parameters: (&best.parameters).into(),
+        accuracy: best.accuracy.text().to_owned(),
+    };
+    tx.put(best_key(model), codec::encode(1, &stored))
 }
 
 #[cfg(test)]

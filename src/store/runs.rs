@@ -208,7 +208,7 @@ pub fn queued(reader: &impl Read) -> Result<u64> {
 /// # Errors
 /// `internal` where the store cannot be read.
 pub fn running(reader: &impl Read) -> Result<u64> {
-    reader.counter("running")
+    reader.prefix(Key::new(key::LEASE).done()).try_fold(0, |count, pair| pair.map(|_| count + 1))
 }
 
 /// Writes a run and moves it from the indexes of `before` to those of its state.
@@ -233,11 +233,11 @@ fn leave(tx: &mut Tx<'_>, run: &Run) -> Result<()> {
             if pending(tx, run.spec.experiment, run.spec.version)? == Some(run.id) {
                 tx.delete(pending_key(run.spec.experiment, run.spec.version));
             }
-            count(tx, "queued", -1)
+            count_queued(tx, -1)
         }
         RunState::Running { .. } => {
             tx.delete(lease_key(run.id));
-            count(tx, "running", -1)
+            Ok(())
         }
         RunState::Done { .. } => Ok(()),
     }
@@ -250,17 +250,17 @@ fn enter(tx: &mut Tx<'_>, run: &Run) -> Result<()> {
             if pending(tx, run.spec.experiment, run.spec.version)?.is_none() {
                 tx.mark(pending_key(run.spec.experiment, run.spec.version), &run.id.0.to_be_bytes());
             }
-            count(tx, "queued", 1)
+            count_queued(tx, 1)
         }
         RunState::Running { .. } => {
             tx.mark(lease_key(run.id), &[]);
-            count(tx, "running", 1)
+            Ok(())
         }
         RunState::Done { .. } => Ok(()),
     }
 }
 
-fn count(tx: &mut Tx<'_>, name: &str, change: i64) -> Result<()> {
-    let value = tx.counter(name)?.saturating_add_signed(change);
-    tx.set_counter(name, value)
+fn count_queued(tx: &mut Tx<'_>, change: i64) -> Result<()> {
+    let value = queued(tx)?.saturating_add_signed(change);
+    tx.set_counter("queued", value)
 }

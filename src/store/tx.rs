@@ -128,13 +128,11 @@ impl Read for sled::Tree {
     }
 }
 
-/// The number of the last change in a store.
-pub(super) fn last_event(tree: &sled::Tree) -> u64 {
-    Read::counter(tree, LAST_EVENT).unwrap_or(0)
+/// The number of the last change in a store; the newest one is always kept.
+pub(super) fn last_event(tree: &sled::Tree) -> Result<u64, sled::Error> {
+    let last = tree.scan_prefix([key::EVENT]).keys().next_back().transpose()?;
+    Ok(last.map_or(0, |key| key::last_id(&key)))
 }
-
-/// The counter of changes.
-const LAST_EVENT: &str = "last_event";
 
 /// How many events are kept; older ones make room.
 pub const KEPT_EVENTS: u64 = 100_000;
@@ -144,18 +142,27 @@ pub struct Tx<'a> {
     tree: &'a sled::Tree,
     writes: BTreeMap<Vec<u8>, Option<IVec>>,
     undo: Vec<(Vec<u8>, Option<Option<IVec>>)>,
+    last_event: u64,
 }
 
 impl<'a> Tx<'a> {
-    pub(super) fn new(tree: &'a sled::Tree) -> Self {
-        Self { tree, writes: BTreeMap::new(), undo: Vec::new() }
+    /// A transaction after the change `last_event`.
+    pub(super) fn new(tree: &'a sled::Tree, last_event: u64) -> Self {
+        Self { tree, writes: BTreeMap::new(), undo: Vec::new(), last_event }
+    }
+
+    /// The number of the last change.
+    pub(super) fn last_event(&self) -> u64 {
+        self.last_event
     }
 
     /// Runs one writer; takes back what it wrote where it fails.
     pub(super) fn attempt<T>(&mut self, writer: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.undo.clear();
+        let last_event = self.last_event;
         let answer = writer(self);
         if answer.is_err() {
+            self.last_event = last_event;
             while let Some((key, before)) = self.undo.pop() {
                 match before {
                     Some(write) => self.writes.insert(key, write),
@@ -234,12 +241,12 @@ impl<'a> Tx<'a> {
     /// Appends an event to the log of changes.
     ///
     /// # Errors
-    /// `internal` where the counter cannot be read.
+    /// None in practice: an event is small.
     pub fn event(&mut self, actor: Actor, now: Timestamp, kind: EventKind, subject: u64, model: u64) -> Result<()> {
-        let sequence = self.counter(LAST_EVENT)? + 1;
-        self.set_counter(LAST_EVENT, sequence)?;
+        let sequence = self.last_event + 1;
         let event = Event { sequence, at: now, account: actor.account, kind, subject, model };
         super::events::put(self, &event)?;
+        self.last_event = sequence;
         if let Some(old) = sequence.checked_sub(KEPT_EVENTS) {
             self.delete(Key::new(key::EVENT).id(old).done());
         }
@@ -313,7 +320,7 @@ mod tests {
                 tree.insert([k], &[v]).unwrap();
                 model.insert(vec![k], vec![v]);
             }
-            let mut tx = Tx::new(tree);
+            let mut tx = Tx::new(tree, 0);
             for (writes, fails) in writers {
                 let mut next = model.clone();
                 let answer = tx.attempt(|tx| {
