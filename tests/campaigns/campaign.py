@@ -83,15 +83,15 @@ class Campaign:
             self.load.make_model(model)
             self.load.sweep(model, "first")
 
-    def finish(self, marks: list[int]) -> None:
+    def finish(self) -> None:
         """The end of a campaign under load: the queue empties, all is compared, SIGTERM leaves nothing."""
         if len(self.violations.found) >= MOST_VIOLATIONS:
             return
         self.checks.at_the_end(self.load)
         self.stats["stored files"] = self.checks.blobs(self.server.data)
-        runs, extra = self.checks.starts(self.server.starts, marks, self.server.concurrency)
+        runs, extra = self.checks.starts(self.server.starts, self.server.concurrency)
         self.stats["runs"], self.stats["extra starts"] = runs, extra
-        most = len(marks) * self.server.concurrency
+        most = self.round * self.server.concurrency
         if extra > most:
             self.violations.add(f"{extra} extra starts, more than {most}")
         tried = self._most_attempts()

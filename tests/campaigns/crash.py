@@ -27,7 +27,7 @@ def hold_guard() -> list[int]:
     return [os.open(f"/proc/{guard}/fd/0", os.O_WRONLY | os.O_CLOEXEC) for guard in guards]
 
 
-def one_round(run: Campaign, dice: random.Random, marks: list[int], how: str) -> None:
+def one_round(run: Campaign, dice: random.Random, how: str) -> None:
     """Load, kill, no orphans, start, check."""
     run.load.begin()
     time.sleep(dice.uniform(0.15, 2.2))
@@ -39,10 +39,8 @@ def one_round(run: Campaign, dice: random.Random, marks: list[int], how: str) ->
     run.stats["processes"] = int(run.stats.get("processes", 0)) + len(family)
     if how == "after the last process":
         left = run.server.orphans(killed)
-        marks.append(run.server.starts.stat().st_size)
         run.server.start()
     else:
-        marks.append(run.server.starts.stat().st_size)
         born = now_ticks()
         run.server.start()
         if held:
@@ -66,7 +64,6 @@ def main() -> int:
     options = parser.parse_args()
     run = Campaign("crash", options)
     dice = random.Random(options.seed)
-    marks: list[int] = []
     used: Counter[str] = Counter()
     run.violations.where = lambda: f"round {run.round} ({how})"
     how = "before any"
@@ -77,8 +74,8 @@ def main() -> int:
             for number in run.rounds():
                 how = HOW[options.restart] if options.restart else [*HOW.values()][number % len(HOW)]
                 used[how] += 1
-                one_round(run, dice, marks, how)
-            run.finish(marks)
+                one_round(run, dice, how)
+            run.finish()
         except StartFailed as failed:
             run.violations.add(str(failed))
     run.stats["started"] = " / ".join(f"{times} {how}" for how, times in used.items())

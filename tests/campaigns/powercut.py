@@ -36,7 +36,7 @@ def await_stopped(pid: int) -> None:
     raise StartFailed("the server did not stop on SIGSTOP")
 
 
-def one_round(run: Campaign, drive: Disk, dice: random.Random, marks: list[int]) -> None:
+def one_round(run: Campaign, drive: Disk, dice: random.Random) -> None:
     """Load, cut, start on the copy, check."""
     run.load.begin()
     time.sleep(dice.uniform(0.15, 2.2))
@@ -52,7 +52,6 @@ def one_round(run: Campaign, drive: Disk, dice: random.Random, marks: list[int])
     run.load.end()
     for process in run.server.orphans(killed):
         run.violations.add(f"{process} outlived kill -9 of the server by 2 s")
-    marks.append(run.server.starts.stat().st_size)
     drive.take(dice.choice(COMMITS))
     run.server.start()
     run.checks.prediction()
@@ -70,7 +69,6 @@ def main() -> int:
         return 0
     run = Campaign("powercut", options)
     dice = random.Random(options.seed)
-    marks: list[int] = []
     drive = Disk(run.work)
     run.server.data = drive.mounted / "data"
     try:
@@ -81,8 +79,8 @@ def main() -> int:
                 run.server.start()
                 run.prepare()
                 for _ in run.rounds():
-                    one_round(run, drive, dice, marks)
-                run.finish(marks)
+                    one_round(run, drive, dice)
+                run.finish()
             except StartFailed as failed:
                 run.violations.add(str(failed))
         if drive.is_mounted:

@@ -2,7 +2,7 @@
 
 Usage: train.py STARTS --i I --j J --k K (--images FOLDER | --image FILE)
 
-STARTS is a file to which every start appends one line `run pid`. With --image it is the test command.
+STARTS is a file to which every start appends one line `run pid server`. With --image it is the test command.
 """
 
 import hashlib
@@ -81,7 +81,7 @@ def main() -> None:
             print("accuracy:", "0.5" if image.read(4) == b"\x89PNG" else "nan")
         return
     log = os.open(starts, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    os.write(log, f"{run} {os.getpid()}\n".encode())
+    os.write(log, f"{run} {os.getpid()} {os.environ['TRAINYARD_GUARD']}\n".encode())
     os.close(log)
     start_family(results.family(run))
     list_images(flags["--images"], show=experiment == results.LISTING)
