@@ -45,7 +45,7 @@ def sweep_seconds(client, model, least):
     began = time.perf_counter()
     client.get("/runDefaultExperiments", model_name=model)
     time.sleep(max(0.0, 0.8 * least - (time.perf_counter() - began)))
-    client.wait_until_idle(every=0.002)
+    client.wait_until_idle(every=0.01 * least)
     return time.perf_counter() - began
 
 

@@ -1,8 +1,9 @@
 //! The durable queue's one master: it settles what ended, claims what is next, and hands jobs to the executor.
 //!
 //! Everything that happened since the last look goes into one transaction together with the next claims, so a slot
-//! costs one sync: a result is durable before its slot is used again, and a claim before its child starts. It waits
-//! for messages and otherwise sleeps. Knows the store and the executor's trait; not processes, not HTTP.
+//! costs one write: kill -9 can undo neither a result once its slot is used again, nor a claim once its child starts. A
+//! power cut may undo the last few milliseconds of both, which nobody was shown; those runs run again. It waits for
+//! messages and otherwise sleeps. Knows the store and the executor's trait; not processes, not HTTP.
 
 mod handle;
 mod settle;
@@ -176,15 +177,15 @@ impl Scheduler {
             now,
             sharing: Arc::clone(&self.parts.sharing),
         };
-        let (claimed, cancelled, refusals) = self
-            .parts
-            .store
-            .settle(move |tx| {
-                settle::end(tx, endings, now)?;
-                let (cancelled, refusals) = settle::cancel(tx, &cancels, now)?;
-                Ok((plan.claim(tx)?, cancelled, refusals))
-            })
-            .wait()?;
+        let somebody_waits = !cancels.is_empty();
+        let write = move |tx: &mut Tx<'_>| {
+            settle::end(tx, endings, now)?;
+            let (cancelled, refusals) = settle::cancel(tx, &cancels, now)?;
+            Ok((plan.claim(tx)?, cancelled, refusals))
+        };
+        let store = &self.parts.store;
+        let (claimed, cancelled, refusals) =
+            if somebody_waits { store.settle(write).wait()? } else { store.note(write)? };
         settlement.refusals = refusals;
         Ok((claimed, cancelled))
     }

@@ -82,8 +82,11 @@ impl Bench {
         bench
     }
 
+    /// The store, once everything that was written shows.
     fn store(&self) -> &Store {
-        self.store.as_ref().unwrap()
+        let store = self.store.as_ref().unwrap();
+        store.settle(|_| Ok(())).wait().unwrap();
+        store
     }
 
     fn boot(&mut self, probe: Option<Probe>) {

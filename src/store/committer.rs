@@ -1,19 +1,13 @@
-//! The one place that writes: whoever is at it drains what waits, makes it durable as one batch, applies it, answers all.
+//! The one place that writes: whoever is at it drains what waits, writes it as one batch, and answers.
 //!
-//! A thread that may block commits what it hands in itself, with whatever else waits, which saves two thread switches;
-//! for everybody else, and for checkpoints, there is a thread.
-//!
-//! A batch is synced in the write-ahead log before sled and so any reader sees it. Every few dozen batches, and when
-//! nothing more comes, a checkpoint makes sled durable: its own `flush` does not survive a power cut (it never syncs
-//! the file), and many flushes at once deadlock; one committer and an `fdatasync` of its file mend both. Knows nothing
-//! of what is written.
+//! The scheduler's workers write themselves what they report, which saves them two thread switches and the wait for the
+//! sync between two children: they need to know no more than that kill -9 cannot undo it. Everybody else is answered by
+//! the thread, after the sync. Knows nothing of what is written, and leaves how to `disk`.
 
-use super::open::Mark;
+use super::disk::{Disk, Unsynced};
 use super::space::Space;
-use super::tx::{Gate, Tx};
-use super::wal::Wal;
+use super::tx::{Tx, Writes};
 use crate::domain::error::{Code, Error, Result};
-use std::fs::File;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,6 +23,9 @@ const MAX_KEYS: usize = 1_000;
 /// How long after the last batch a checkpoint is made.
 const QUIET: Duration = Duration::from_millis(250);
 
+/// How long after one sync the next one is made where nobody waits for it: in a burst, others join it.
+const PACE: Duration = Duration::from_millis(5);
+
 /// Whether a write may use the room that is kept free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Urgency {
@@ -43,7 +40,17 @@ type Writer = Box<dyn FnOnce(&mut Tx<'_>, Result<(), Error>) -> Answer + Send>;
 
 struct Request {
     urgency: Urgency,
+    until: Until,
     writer: Writer,
+}
+
+/// What an answer waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// kill -9 cannot undo it.
+    Written,
+    /// A power cut cannot undo it, and readers see it.
+    Synced,
 }
 
 /// Where writes are handed in. The thread ends with the last clone.
@@ -71,49 +78,34 @@ struct Shared {
 #[derive(Default)]
 struct Inbox {
     requests: Vec<Request>,
-    /// Somebody waits who cannot commit himself.
+    /// Requests wait for the thread.
     rung: bool,
-    /// When sled is to be made durable.
-    due: Option<Instant>,
+    /// When what is written has to be synced.
+    sync_at: Option<Instant>,
+    /// When sled has to be made durable.
+    checkpoint_at: Option<Instant>,
     closed: bool,
+}
+
+impl Inbox {
+    /// When the thread has to wake up by itself.
+    fn alarm(&self) -> Option<Instant> {
+        self.sync_at.into_iter().chain(self.checkpoint_at).min()
+    }
 }
 
 /// A write that is on its way to the disk. It is durable once this is answered.
 pub struct Commit<T> {
     answer: oneshot::Receiver<Result<T>>,
-    hand: Hand,
-}
-
-/// Sees to it that what was handed in is written, whether or not anybody waits for it.
-struct Hand {
-    shared: Arc<Shared>,
-    is_full: bool,
-}
-
-impl Hand {
-    fn ring(&mut self) {
-        if !std::mem::replace(&mut self.is_full, true) {
-            self.shared.ring();
-        }
-    }
-}
-
-impl Drop for Hand {
-    fn drop(&mut self) {
-        self.ring();
-    }
 }
 
 impl<T> Commit<T> {
-    /// Commits on a thread that may block.
+    /// Waits on a thread that may block.
     ///
     /// # Errors
     /// What the writer or the disk said.
     pub fn wait(self) -> Result<T> {
-        let Self { answer, mut hand } = self;
-        hand.is_full = true;
-        hand.shared.lead();
-        answer.blocking_recv().unwrap_or_else(|_| Err(gone()))
+        self.answer.blocking_recv().unwrap_or_else(|_| Err(gone()))
     }
 }
 
@@ -121,7 +113,6 @@ impl<T> Future for Commit<T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.hand.ring();
         Pin::new(&mut self.answer).poll(context).map(|answer| answer.unwrap_or_else(|_| Err(gone())))
     }
 }
@@ -168,7 +159,8 @@ impl Committer {
         space: Arc<Space>,
         health: watch::Sender<Option<Failure>>,
     ) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
-        let worker = Mutex::new(Worker { disk, space, health, failure: None });
+        let worker =
+            Mutex::new(Worker { disk, space, health, failure: None, waiting: Vec::new(), last_sync: Instant::now() });
         let shared = Arc::new(Shared { inbox: Mutex::default(), bell: Condvar::new(), worker });
         let door = Arc::new(Door(Arc::clone(&shared)));
         let thread = std::thread::Builder::new().name("committer".to_owned()).spawn(move || shared.serve())?;
@@ -181,6 +173,30 @@ impl Committer {
         T: Send + 'static,
         F: FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
+        let answer = self.push(urgency, Until::Synced, writer);
+        self.door.0.ring();
+        Commit { answer }
+    }
+
+    /// Writes at once, on a thread that may block.
+    ///
+    /// # Errors
+    /// What the writer or the disk said.
+    pub fn note<T, F>(&self, urgency: Urgency, writer: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    {
+        let answer = self.push(urgency, Until::Written, writer);
+        self.door.0.lead();
+        answer.blocking_recv().unwrap_or_else(|_| Err(gone()))
+    }
+
+    fn push<T, F>(&self, urgency: Urgency, until: Until, writer: F) -> oneshot::Receiver<Result<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    {
         let (send, answer) = oneshot::channel();
         let writer: Writer = Box::new(move |tx, allowed| {
             let outcome = allowed.and_then(|()| tx.attempt(writer));
@@ -189,9 +205,8 @@ impl Committer {
                 let _ = send.send(committed.and(outcome));
             })
         });
-        let shared = Arc::clone(&self.door.0);
-        shared.inbox().requests.push(Request { urgency, writer });
-        Commit { answer, hand: Hand { shared, is_full: false } }
+        self.door.0.inbox().requests.push(Request { urgency, until, writer });
+        answer
     }
 }
 
@@ -200,41 +215,67 @@ impl Shared {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The worker; `None` where a write panicked: what it left in memory is not to be trusted, and whoever asks is told.
+    fn worker(&self) -> Option<MutexGuard<'_, Worker>> {
+        match self.worker.lock() {
+            Ok(worker) => Some(worker),
+            Err(poisoned) => {
+                poisoned.into_inner().waiting.clear();
+                self.inbox().requests.clear();
+                None
+            }
+        }
+    }
+
     /// Leaves what waits to the thread.
     fn ring(&self) {
         self.inbox().rung = true;
         self.bell.notify_one();
     }
 
-    /// Commits everything that waits.
+    /// Writes everything that waits.
     fn lead(&self) {
-        let Ok(mut worker) = self.worker.lock() else {
-            // A commit panicked: what it left in memory is not to be trusted, and whoever asks is told.
-            self.inbox().requests.clear();
-            return;
-        };
+        let Some(mut worker) = self.worker() else { return };
         loop {
-            let waiting = std::mem::take(&mut self.inbox().requests);
-            if waiting.is_empty() {
+            let requests = std::mem::take(&mut self.inbox().requests);
+            if requests.is_empty() {
                 break;
             }
-            worker.commit_all(waiting);
+            worker.write_all(requests);
         }
-        let due = worker.due();
+        let (sync_at, checkpoint_at) = worker.wants();
         drop(worker);
         let mut inbox = self.inbox();
-        let sooner = due.is_some_and(|due| inbox.due.is_none_or(|known| due < known));
-        inbox.due = due;
+        let before = inbox.alarm();
+        inbox.sync_at = inbox.sync_at.into_iter().chain(sync_at).min();
+        inbox.checkpoint_at = checkpoint_at;
+        let is_sooner = inbox.alarm().is_some_and(|at| before.is_none_or(|before| at < before));
         drop(inbox);
-        if sooner {
+        if is_sooner {
             self.bell.notify_one();
         }
     }
 
+    /// Syncs what is written, and answers those who wait for it. Only the thread does this.
+    fn sync(&self) {
+        self.inbox().sync_at = None;
+        let Some(mut worker) = self.worker() else { return };
+        let (unsynced, waiting) = worker.hand_out();
+        drop(worker);
+        // Others write on meanwhile.
+        let synced = unsynced.as_ref().map_or(Ok(()), Unsynced::sync);
+        let Some(mut worker) = self.worker() else { return };
+        let outcome = worker.synced(unsynced.as_ref(), synced);
+        drop(worker);
+        waiting.into_iter().for_each(|answer| answer(outcome.clone()));
+    }
+
     fn checkpoint(&self) {
-        if let Ok(mut worker) = self.worker.lock() {
-            worker.checkpoint();
-        }
+        let Some(mut worker) = self.worker() else { return };
+        let waiting = std::mem::take(&mut worker.waiting);
+        let outcome = worker.checkpoint();
+        drop(worker);
+        waiting.into_iter().for_each(|answer| answer(outcome.clone()));
     }
 
     /// The thread's life.
@@ -242,7 +283,8 @@ impl Shared {
         loop {
             let duty = self.next_duty();
             self.lead();
-            if duty != Duty::Commit {
+            self.sync();
+            if duty != Duty::Sync {
                 self.checkpoint();
             }
             if duty == Duty::Close {
@@ -258,16 +300,17 @@ impl Shared {
             if inbox.closed {
                 return Duty::Close;
             }
-            if std::mem::take(&mut inbox.rung) {
-                return Duty::Commit;
+            let now = Instant::now();
+            if inbox.checkpoint_at.is_some_and(|at| at <= now) {
+                inbox.checkpoint_at = None;
+                return Duty::Checkpoint;
             }
-            inbox = match inbox.due.map(|due| due.saturating_duration_since(Instant::now())) {
+            if std::mem::take(&mut inbox.rung) || inbox.sync_at.is_some_and(|at| at <= now) {
+                return Duty::Sync;
+            }
+            inbox = match inbox.alarm() {
                 None => self.bell.wait(inbox).unwrap_or_else(PoisonError::into_inner),
-                Some(Duration::ZERO) => {
-                    inbox.due = None;
-                    return Duty::Settle;
-                }
-                Some(left) => self.bell.wait_timeout(inbox, left).unwrap_or_else(PoisonError::into_inner).0,
+                Some(at) => self.bell.wait_timeout(inbox, at - now).unwrap_or_else(PoisonError::into_inner).0,
             };
         }
     }
@@ -276,47 +319,12 @@ impl Shared {
 /// What the thread is needed for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Duty {
-    /// Somebody waits.
-    Commit,
+    /// Somebody waits, or something has lain unsynced for long enough.
+    Sync,
     /// It is time to make sled durable.
-    Settle,
+    Checkpoint,
     /// The last handle is gone.
     Close,
-}
-
-/// What a commit goes through.
-pub(super) struct Disk {
-    pub db: sled::Db,
-    /// sled's file, opened a second time so that we can sync it.
-    pub log: File,
-    pub wal: Wal,
-    pub mark: Mark,
-    pub gate: Gate,
-    /// The number of the last change.
-    pub last_event: u64,
-}
-
-impl Disk {
-    /// Makes a batch durable and visible, in this order wherever it fits into the write-ahead log.
-    fn commit(&mut self, tree: &sled::Tree, tx: Tx<'_>) -> std::io::Result<()> {
-        let is_logged = self.wal.append(tx.writes())?;
-        self.last_event = tx.last_event();
-        if is_logged {
-            self.gate.apply(tree, tx).map_err(io_error)?;
-        } else {
-            tree.apply_batch(tx.into_batch()).map_err(io_error)?;
-            self.checkpoint()?;
-        }
-        self.mark.write(self.last_event)
-    }
-
-    /// Makes sled durable and begins the write-ahead log anew.
-    pub fn checkpoint(&mut self) -> std::io::Result<()> {
-        self.db.flush().map_err(io_error)?;
-        self.log.sync_data()?;
-        self.wal.reset(self.last_event);
-        Ok(())
-    }
 }
 
 struct Worker {
@@ -324,34 +332,68 @@ struct Worker {
     space: Arc<Space>,
     health: watch::Sender<Option<Failure>>,
     failure: Option<Failure>,
+    /// The answers of what is written and not synced.
+    waiting: Vec<Answer>,
+    last_sync: Instant,
 }
 
 impl Worker {
-    fn commit_all(&mut self, requests: Vec<Request>) {
+    fn write_all(&mut self, requests: Vec<Request>) {
+        let has_room = requests.iter().all(|request| request.urgency == Urgency::Settle) || self.space.has_room();
         let mut left = requests.into_iter().peekable();
         while left.peek().is_some() {
-            let tree: sled::Tree = (*self.disk.db).clone();
-            let mut tx = Tx::new(&tree, self.disk.last_event);
-            let has_room = self.space.has_room();
+            let mut tx = self.disk.begin();
             let mut answers = Vec::new();
             while answers.len() < MAX_GROUP
                 && tx.len() < MAX_KEYS
-                && let Some(Request { urgency, writer }) = left.next()
+                && let Some(Request { urgency, until, writer }) = left.next()
             {
-                answers.push(writer(&mut tx, self.allowed(urgency, has_room)));
+                answers.push((until, writer(&mut tx, self.allowed(urgency, has_room))));
             }
-            let committed = self.commit(&tree, tx);
-            for answer in answers {
-                answer(committed.clone());
+            let (writes, last_event) = tx.finish();
+            let written = self.write(writes, last_event);
+            for (until, answer) in answers {
+                match (until, &written) {
+                    (Until::Synced, Ok(())) => self.waiting.push(answer),
+                    _ => answer(written.clone()),
+                }
             }
         }
     }
 
-    /// When a checkpoint is wanted.
-    fn due(&self) -> Option<Instant> {
-        let is_wanted = self.failure.is_none() && self.disk.wal.is_dirty();
-        let delay = if self.disk.wal.is_due() { Duration::ZERO } else { QUIET };
-        is_wanted.then(|| Instant::now() + delay)
+    fn write(&mut self, writes: Writes, last_event: u64) -> Result<(), Error> {
+        match &self.failure {
+            Some(failure) => Err(failure.error()),
+            None if writes.is_empty() => Ok(()),
+            None => self.disk.write(writes, last_event).map_err(|error| self.fail(&error)),
+        }
+    }
+
+    /// When a sync and a checkpoint are wanted.
+    fn wants(&self) -> (Option<Instant>, Option<Instant>) {
+        let now = Instant::now();
+        let is_dirty = self.failure.is_none() && self.disk.is_dirty();
+        let sync_at = match () {
+            () if !self.waiting.is_empty() => Some(now),
+            () => (is_dirty && self.disk.has_unsynced()).then(|| self.last_sync + PACE),
+        };
+        let delay = if self.disk.is_due() { Duration::ZERO } else { QUIET };
+        (sync_at, is_dirty.then(|| now + delay))
+    }
+
+    /// What is to be synced, with the answers that wait for it.
+    fn hand_out(&mut self) -> (Option<Unsynced>, Vec<Answer>) {
+        let unsynced = if self.failure.is_none() { self.disk.unsynced() } else { None };
+        (unsynced, std::mem::take(&mut self.waiting))
+    }
+
+    fn synced(&mut self, unsynced: Option<&Unsynced>, synced: std::io::Result<()>) -> Result<(), Error> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.error());
+        }
+        let Some(done) = unsynced else { return Ok(()) };
+        self.last_sync = Instant::now();
+        synced.and_then(|()| self.disk.synced(done)).map_err(|error| self.fail(&error))
     }
 
     fn allowed(&self, urgency: Urgency, has_room: bool) -> Result<(), Error> {
@@ -362,24 +404,12 @@ impl Worker {
         }
     }
 
-    /// Commits a group; nobody is answered before this returns.
-    fn commit(&mut self, tree: &sled::Tree, tx: Tx<'_>) -> Result<(), Error> {
-        if let Some(failure) = &self.failure {
-            return Err(failure.error());
-        }
-        if tx.len() == 0 {
-            return Ok(());
-        }
-        self.disk.commit(tree, tx).map_err(|error| self.fail(&error))
-    }
-
     /// What was answered before is in the write-ahead log, whatever comes of this.
-    fn checkpoint(&mut self) {
-        if self.failure.is_none()
-            && self.disk.wal.is_dirty()
-            && let Err(error) = self.disk.checkpoint()
-        {
-            self.fail(&error);
+    fn checkpoint(&mut self) -> Result<(), Error> {
+        match &self.failure {
+            Some(failure) => Err(failure.error()),
+            None if !self.disk.is_dirty() => Ok(()),
+            None => self.disk.checkpoint().map_err(|error| self.fail(&error)),
         }
     }
 
@@ -397,12 +427,5 @@ impl Worker {
         self.failure = Some(failure.clone());
         self.health.send_replace(Some(failure));
         answer
-    }
-}
-
-fn io_error(error: sled::Error) -> std::io::Error {
-    match error {
-        sled::Error::Io(error) => error,
-        other => std::io::Error::other(other.to_string()),
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod codec;
 mod committer;
+mod disk;
 mod key;
 mod open;
 mod space;
@@ -69,7 +70,7 @@ impl Store {
         }
         let opened = open::open(folder, options)?;
         space.keep_ballast();
-        let tree = Gated { tree: (*opened.disk.db).clone(), gate: opened.disk.gate.clone() };
+        let tree = Gated { tree: opened.disk.tree(), gate: opened.disk.gate() };
         let (failed, health) = watch::channel(None);
         let (committer, thread) = Committer::start(opened.disk, Arc::clone(&space), failed)
             .map_err(|source| OpenError::Folder { folder: folder.to_owned(), what: "served", source })?;
@@ -84,6 +85,19 @@ impl Store {
         F: FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
         self.committer.write(Urgency::Growth, writer)
+    }
+
+    /// Writes what ends or continues what was accepted before, on a thread that may block. When this returns, kill -9
+    /// cannot undo it and the next write builds on it; readers see it a moment later, when a power cut cannot either.
+    ///
+    /// # Errors
+    /// What the writer or the disk said.
+    pub fn note<T, F>(&self, writer: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    {
+        self.committer.note(Urgency::Settle, writer)
     }
 
     /// Hands in a write that ends what was accepted before.

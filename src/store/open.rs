@@ -3,8 +3,7 @@
 //! A folder that cannot be opened stays as it was, and an empty store never takes a damaged one's place. Knows the
 //! folder, not the records in it.
 
-use super::committer::Disk;
-use super::tx::Gate;
+use super::disk::Disk;
 use super::wal::{Found, Wal};
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -143,7 +142,7 @@ pub(super) fn open(folder: &Path, options: Options) -> Result<Opened, OpenError>
             return Err(OpenError::Damaged { folder: folder.to_owned(), cause });
         }
     };
-    let mut disk = Disk { db, log, wal, mark, gate: Gate::default(), last_event };
+    let mut disk = Disk::new(db, log, wal, mark, last_event);
     disk.checkpoint().map_err(failed("written"))?;
     before.drop_copy();
     Ok(Opened { disk, lock })

@@ -5,7 +5,6 @@
 
 use super::codec::CodecError;
 use super::key::{self, Key};
-use super::wal::KeyWrite;
 use crate::domain::account::Actor;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Event, EventKind};
@@ -78,9 +77,9 @@ pub(super) struct Gate(Arc<RwLock<()>>);
 
 impl Gate {
     /// Applies what is durable elsewhere.
-    pub fn apply(&self, tree: &sled::Tree, tx: Tx<'_>) -> Result<(), sled::Error> {
+    pub fn apply(&self, tree: &sled::Tree, writes: &Writes) -> Result<(), sled::Error> {
         let _closed = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        tx.writes.into_iter().try_for_each(|(key, write)| match write {
+        writes.iter().try_for_each(|(key, write)| match write {
             Some(value) => tree.insert(key, value).map(drop),
             None => tree.remove(key).map(drop),
         })
@@ -137,23 +136,47 @@ pub(super) fn last_event(tree: &sled::Tree) -> Result<u64, sled::Error> {
 /// How many events are kept; older ones make room.
 pub const KEPT_EVENTS: u64 = 100_000;
 
+/// New values by key; `None` removes one.
+pub(super) type Writes = BTreeMap<Vec<u8>, Option<IVec>>;
+
+/// What a transaction lies over: the tree, and what is on its way there.
+#[derive(Debug)]
+pub(super) struct Base {
+    tree: sled::Tree,
+    /// On its way, the newest.
+    pub written: Arc<Writes>,
+    /// On its way and nearly there.
+    pub syncing: Arc<Writes>,
+}
+
+impl Base {
+    pub fn new(tree: sled::Tree) -> Self {
+        Self { tree, written: Arc::default(), syncing: Arc::default() }
+    }
+}
+
 /// Writes on their way into the tree.
 pub struct Tx<'a> {
-    tree: &'a sled::Tree,
-    writes: BTreeMap<Vec<u8>, Option<IVec>>,
+    base: &'a Base,
+    writes: Writes,
     undo: Vec<(Vec<u8>, Option<Option<IVec>>)>,
     last_event: u64,
 }
 
 impl<'a> Tx<'a> {
     /// A transaction after the change `last_event`.
-    pub(super) fn new(tree: &'a sled::Tree, last_event: u64) -> Self {
-        Self { tree, writes: BTreeMap::new(), undo: Vec::new(), last_event }
+    pub(super) fn new(base: &'a Base, last_event: u64) -> Self {
+        Self { base, writes: Writes::new(), undo: Vec::new(), last_event }
     }
 
-    /// The number of the last change.
-    pub(super) fn last_event(&self) -> u64 {
-        self.last_event
+    /// The writes, and the number of the last change.
+    pub(super) fn finish(self) -> (Writes, u64) {
+        (self.writes, self.last_event)
+    }
+
+    /// What lies over the tree, the newest first.
+    fn layers(&self) -> [&Writes; 3] {
+        [&self.writes, &self.base.written, &self.base.syncing]
     }
 
     /// Runs one writer; takes back what it wrote where it fails.
@@ -176,23 +199,6 @@ impl<'a> Tx<'a> {
     /// How many keys are written.
     pub(super) fn len(&self) -> usize {
         self.writes.len()
-    }
-
-    /// The writes, by key.
-    pub(super) fn writes(&self) -> impl Iterator<Item = KeyWrite<'_>> {
-        self.writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref()))
-    }
-
-    /// The writes as sled takes them.
-    pub(super) fn into_batch(self) -> sled::Batch {
-        let mut batch = sled::Batch::default();
-        for (key, write) in self.writes {
-            match write {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
-            }
-        }
-        batch
     }
 
     fn write(&mut self, key: Vec<u8>, value: Option<IVec>) {
@@ -259,9 +265,9 @@ const FIRST_ID: u64 = 1024;
 
 impl Read for Tx<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<IVec>> {
-        match self.writes.get(key) {
+        match self.layers().into_iter().find_map(|layer| layer.get(key)) {
             Some(write) => Ok(write.clone()),
-            None => Read::get(self.tree, key),
+            None => Read::get(&self.base.tree, key),
         }
     }
 
@@ -269,26 +275,30 @@ impl Read for Tx<'_> {
         if from >= to {
             return Box::new(std::iter::empty());
         }
-        let mut stored = Read::range(self.tree, from.clone(), to.clone()).peekable();
-        let mut written = self.writes.range::<Vec<u8>, _>((Bound::Included(from), Bound::Excluded(to))).peekable();
+        let bounds = (Bound::Included(from.clone()), Bound::Excluded(to.clone()));
+        let mut layers = self.layers().map(|layer| layer.range::<Vec<u8>, _>(bounds.clone()).peekable());
+        let mut stored = Read::range(&self.base.tree, from, to).peekable();
         Box::new(std::iter::from_fn(move || {
             loop {
-                let stored_is_next = match (stored.peek(), written.peek()) {
-                    (None, None) => return None,
-                    (Some(Err(_)), _) | (Some(_), None) => true,
-                    (None, Some(_)) => false,
-                    (Some(Ok((old, _))), Some((new, _))) if old == *new => {
-                        // The write hides what is stored.
-                        stored.next();
-                        false
-                    }
-                    (Some(Ok((old, _))), Some((new, _))) => old < *new,
+                let below = match stored.peek() {
+                    Some(Err(_)) => return stored.next(),
+                    Some(Ok((key, _))) => Some(key),
+                    None => None,
                 };
-                if stored_is_next {
-                    return stored.next();
+                let above = layers.iter_mut().filter_map(|layer| layer.peek().map(|(key, _)| *key)).min();
+                let key = above.into_iter().chain(below).min()?.clone();
+                // The newest layer that has the key hides it in all others.
+                let mut newest = None;
+                for layer in &mut layers {
+                    if let Some((_, write)) = layer.next_if(|(found, _)| **found == key) {
+                        newest.get_or_insert(write);
+                    }
                 }
-                if let Some((key, Some(value))) = written.next() {
-                    return Some(Ok((key.clone(), value.clone())));
+                let stored = stored.next_if(|pair| pair.as_ref().is_ok_and(|(found, _)| *found == key));
+                match newest {
+                    Some(Some(value)) => return Some(Ok((key, value.clone()))),
+                    Some(None) => {}
+                    None => return stored,
                 }
             }
         }))
@@ -306,37 +316,70 @@ mod tests {
         reader.range(vec![], vec![255]).map(|pair| pair.map(|(k, v)| (k, v.to_vec())).unwrap()).collect()
     }
 
+    type Batch = Vec<(u8, Option<u8>)>;
+
+    fn batch() -> impl Strategy<Value = Batch> {
+        proptest::collection::vec((0u8..40, any::<Option<u8>>()), 0..10)
+    }
+
+    fn run(tx: &mut Tx<'_>, model: &mut Model, batch: Batch, fails: bool) {
+        let mut next = model.clone();
+        let answer = tx.attempt(|tx| {
+            for (key, value) in batch {
+                match value {
+                    Some(value) => {
+                        tx.mark(vec![key], &[value]);
+                        next.insert(vec![key], vec![value]);
+                    }
+                    None => {
+                        tx.delete(vec![key]);
+                        next.remove(&vec![key]);
+                    }
+                }
+            }
+            if fails { Err(Error::parameter("no")) } else { Ok(()) }
+        });
+        if answer.is_ok() {
+            *model = next;
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn a_transaction_reads_like_the_map_it_will_be(
             stored in proptest::collection::btree_map(0u8..40, any::<u8>(), 0..20),
-            writers in proptest::collection::vec((proptest::collection::vec((0u8..40, any::<Option<u8>>()), 0..10), any::<bool>()), 0..6),
+            syncing in batch(),
+            written in batch(),
+            writers in proptest::collection::vec((batch(), any::<bool>()), 0..6),
         ) {
             let db = sled::Config::new().temporary(true).open().unwrap();
-            let tree: &sled::Tree = &db;
+            let mut base = Base::new((*db).clone());
             let mut model = Model::new();
             for (k, v) in stored {
-                tree.insert([k], &[v]).unwrap();
+                db.insert([k], &[v]).unwrap();
                 model.insert(vec![k], vec![v]);
             }
-            let mut tx = Tx::new(tree, 0);
-            for (writes, fails) in writers {
-                let mut next = model.clone();
-                let answer = tx.attempt(|tx| {
-                    for (k, v) in writes {
-                        match v {
-                            Some(v) => { tx.mark(vec![k], &[v]); next.insert(vec![k], vec![v]); }
-                            None => { tx.delete(vec![k]); next.remove(&vec![k]); }
-                        }
-                    }
-                    if fails { Err(Error::parameter("no")) } else { Ok(()) }
-                });
-                if answer.is_ok() { model = next; }
-                prop_assert_eq!(&pairs(&tx), &model);
+            for (batch, is_syncing) in [(syncing, true), (written, false)] {
+                let mut tx = Tx::new(&base, 0);
+                run(&mut tx, &mut model, batch, false);
+                let (writes, _) = tx.finish();
+                if is_syncing { base.syncing = Arc::new(writes) } else { base.written = Arc::new(writes) }
             }
-            let batch = tx.into_batch();
-            tree.apply_batch(batch).unwrap();
+            let mut tx = Tx::new(&base, 0);
+            for (writes, fails) in writers {
+                run(&mut tx, &mut model, writes, fails);
+                prop_assert_eq!(&pairs(&tx), &model);
+                for key in 0..40 {
+                    prop_assert_eq!(Read::get(&tx, &[key]).unwrap().map(|v| v.to_vec()), model.get(&vec![key]).cloned());
+                }
+            }
+            let (writes, _) = tx.finish();
+            // Applying a layer again, late, does no harm as long as the later ones follow.
+            for layer in [&base.syncing, &base.written, &Arc::new(writes)] {
+                Gate::default().apply(&db, layer).unwrap();
+            }
+            let tree: &sled::Tree = &db;
             prop_assert_eq!(&pairs(tree), &model);
         }
     }

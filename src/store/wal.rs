@@ -1,9 +1,9 @@
 //! The write-ahead log: what is acknowledged lies here until sled's own files are synced.
 //!
 //! sled needs several writes and a sync of a growing file to make one small batch durable; a record in a file that has
-//! its full size from the start needs one write and one sync. A batch goes in here first, then into sled in memory; a
-//! checkpoint makes sled durable now and then and begins the log anew. Records hold whole values, so replaying them
-//! twice does no harm. Knows keys and bytes; not what they mean.
+//! its full size from the start needs one write and one sync. A batch goes in here first, then into sled; a checkpoint
+//! makes sled durable now and then and begins the log anew. Records hold whole values, so replaying them twice does no
+//! harm. Knows keys and bytes; not what they mean.
 //!
 //! A record, little-endian, one after the other from the start of the file:
 //!
@@ -17,11 +17,12 @@
 //! | ... | writes: key length (2), key, value length (4) or `ffffffff` for a removal, value |
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
-/// The file, made at its full size, in bytes.
+/// The file, made at a size that it rarely exceeds, in bytes.
 const SIZE: u64 = 512 << 10;
 
 /// When this much is in it, it is time for a checkpoint, in bytes. sled may put a freed part of its file to new use
@@ -42,7 +43,7 @@ pub(super) type OwnedWrite = (Vec<u8>, Option<Vec<u8>>);
 /// The log's file and the place where the next record goes.
 #[derive(Debug)]
 pub(super) struct Wal {
-    file: File,
+    file: Arc<File>,
     generation: u64,
     /// The last change in sled when this generation began.
     base: u64,
@@ -74,19 +75,32 @@ impl Wal {
             file.sync_all()?;
             File::open(store)?.sync_all()?;
         }
-        let mut bytes = vec![0; usize::try_from(SIZE).unwrap_or(0)];
-        file.read_exact_at(&mut bytes, 0)?;
+        let mut bytes = Vec::new();
+        (&file).read_to_end(&mut bytes)?;
         let found = read(&bytes);
         // A number that no record of an earlier life has: it tells theirs from ours further on in the file.
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let generation = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX / 2);
-        Ok((Self { file, generation, base: 0, number: 0, end: 0, record: Vec::new() }, found))
+        Ok((Self { file: Arc::new(file), generation, base: 0, number: 0, end: 0, record: Vec::new() }, found))
+    }
+
+    /// The file, to be synced.
+    pub fn file(&self) -> Arc<File> {
+        Arc::clone(&self.file)
     }
 
     /// Begins anew: sled has everything up to the change `base`, durably.
-    pub fn reset(&mut self, base: u64) {
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn reset(&mut self, base: u64) -> io::Result<()> {
+        if self.end > SIZE {
+            self.file.set_len(SIZE)?;
+            self.record = Vec::new();
+        }
         self.generation += 1;
         (self.base, self.number, self.end) = (base, 0, 0);
+        Ok(())
     }
 
     /// True while there is something that sled may not have durably.
@@ -99,26 +113,20 @@ impl Wal {
         self.end >= DUE
     }
 
-    /// Makes writes durable. False where they do not fit; nothing was written then.
+    /// Writes a record. It is durable once the file is synced.
     ///
     /// # Errors
-    /// What the file system says; what is in the file is uncertain then.
-    pub fn append<'a>(&mut self, writes: impl Iterator<Item = KeyWrite<'a>>) -> io::Result<bool> {
+    /// What the file system says; the file can be trusted up to the records before.
+    pub fn append<'a>(&mut self, writes: impl Iterator<Item = KeyWrite<'a>>) -> io::Result<()> {
         self.record.clear();
         self.record.resize(HEADER, 0);
         for (key, value) in writes {
-            let (Ok(key_length), Ok(length)) = (u16::try_from(key.len()), u32::try_from(value.map_or(0, <[u8]>::len)))
-            else {
-                return Ok(false);
-            };
+            let key_length = u16::try_from(key.len()).map_err(io::Error::other)?;
+            let length = u32::try_from(value.map_or(0, <[u8]>::len)).map_err(io::Error::other)?;
             self.record.extend_from_slice(&key_length.to_le_bytes());
             self.record.extend_from_slice(key);
             self.record.extend_from_slice(&if value.is_some() { length } else { REMOVED }.to_le_bytes());
             self.record.extend_from_slice(value.unwrap_or_default());
-            if self.end + self.record.len() as u64 > SIZE {
-                self.record = Vec::new();
-                return Ok(false);
-            }
         }
         let length = u32::try_from(self.record.len() - HEADER).map_err(io::Error::other)?;
         self.record[4..8].copy_from_slice(&length.to_le_bytes());
@@ -128,10 +136,9 @@ impl Wal {
         let checksum = crc32fast::hash(&self.record[4..]);
         self.record[..4].copy_from_slice(&checksum.to_le_bytes());
         self.file.write_all_at(&self.record, self.end)?;
-        self.file.sync_data()?;
         self.end += self.record.len() as u64;
         self.number += 1;
-        Ok(true)
+        Ok(())
     }
 }
 
@@ -209,8 +216,8 @@ mod tests {
 
     type Batch = Vec<OwnedWrite>;
 
-    fn append(wal: &mut Wal, batch: &Batch) -> bool {
-        wal.append(batch.iter().map(|(key, value)| (key.as_slice(), value.as_deref()))).unwrap()
+    fn append(wal: &mut Wal, batch: &Batch) {
+        wal.append(batch.iter().map(|(key, value)| (key.as_slice(), value.as_deref()))).unwrap();
     }
 
     fn batches() -> impl Strategy<Value = Vec<Batch>> {
@@ -229,11 +236,11 @@ mod tests {
             let (mut wal, found) = Wal::open(folder.path()).unwrap();
             prop_assert_eq!(found, Found::default());
             prop_assert!(!wal.is_dirty());
-            for batch in &old { prop_assert!(append(&mut wal, batch)); }
-            wal.reset(7);
+            for batch in &old { append(&mut wal, batch); }
+            wal.reset(7).unwrap();
             let mut ends = vec![0];
             for batch in &new {
-                prop_assert!(append(&mut wal, batch));
+                append(&mut wal, batch);
                 ends.push(usize::try_from(wal.end).unwrap());
             }
             let (_, found) = Wal::open(folder.path()).unwrap();
@@ -251,17 +258,21 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_and_the_next_generation_has_room() {
+    fn a_large_generation_is_kept_whole_and_its_room_given_back() {
         let folder = tempfile::tempdir().unwrap();
         let (mut wal, _) = Wal::open(folder.path()).unwrap();
         let batch: Batch = vec![(b"k".to_vec(), Some(vec![7; 200 << 10]))];
-        assert!(append(&mut wal, &batch) && wal.is_due());
-        assert!(append(&mut wal, &batch));
-        assert!(!append(&mut wal, &batch));
-        wal.reset(3);
-        assert!(append(&mut wal, &batch));
+        for _ in 0..4 {
+            append(&mut wal, &batch);
+        }
+        assert!(wal.is_due());
+        let (_, found) = Wal::open(folder.path()).unwrap();
+        assert_eq!(found.writes, [batch.clone(), batch.clone(), batch.clone(), batch.clone()].concat());
+        wal.reset(3).unwrap();
+        append(&mut wal, &batch);
         let (_, found) = Wal::open(folder.path()).unwrap();
         assert_eq!(found, Found { base: 3, writes: batch });
+        assert_eq!(folder.path().join("wal").metadata().unwrap().len(), SIZE);
     }
 
     #[test]
