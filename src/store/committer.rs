@@ -23,7 +23,7 @@ const MAX_KEYS: usize = 1_000;
 /// How long after the last batch a checkpoint is made.
 const QUIET: Duration = Duration::from_millis(250);
 
-/// How long after one sync the next one is made where nobody waits for it: in a burst, others join it.
+/// How long after one sync that nobody waits for the next one is made: in a burst, others join it.
 const PACE: Duration = Duration::from_millis(5);
 
 /// Whether a write may use the room that is kept free.
@@ -334,6 +334,7 @@ struct Worker {
     failure: Option<Failure>,
     /// The answers of what is written and not synced.
     waiting: Vec<Answer>,
+    /// When there was a sync last that nobody waited for.
     last_sync: Instant,
 }
 
@@ -384,15 +385,18 @@ impl Worker {
     /// What is to be synced, with the answers that wait for it.
     fn hand_out(&mut self) -> (Option<Unsynced>, Vec<Answer>) {
         let unsynced = if self.failure.is_none() { self.disk.unsynced() } else { None };
+        if self.waiting.is_empty() {
+            self.last_sync = Instant::now();
+        }
         (unsynced, std::mem::take(&mut self.waiting))
     }
 
+    /// Takes note of a sync that went like this.
     fn synced(&mut self, unsynced: Option<&Unsynced>, synced: std::io::Result<()>) -> Result<(), Error> {
         if let Some(failure) = &self.failure {
             return Err(failure.error());
         }
         let Some(done) = unsynced else { return Ok(()) };
-        self.last_sync = Instant::now();
         synced.and_then(|()| self.disk.synced(done)).map_err(|error| self.fail(&error))
     }
 

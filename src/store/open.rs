@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The format that this release writes.
 pub const FORMAT: u32 = 1;
@@ -206,13 +207,20 @@ impl Before {
     }
 }
 
+/// How long to try for the lock: a child that a killed server had just begun to start holds it for a moment longer.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+
 fn lock(folder: &Path) -> Result<File, OpenError> {
     let failed = |source| OpenError::Folder { folder: folder.to_owned(), what: "locked", source };
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(OpenError::Locked(folder.to_owned())),
-        Err(fs::TryLockError::Error(source)) => Err(failed(source)),
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(LOCK_PATIENCE / 50),
+            Err(fs::TryLockError::WouldBlock) => return Err(OpenError::Locked(folder.to_owned())),
+            Err(fs::TryLockError::Error(source)) => return Err(failed(source)),
+        }
     }
 }
 

@@ -82,7 +82,7 @@ fn megabytes_of_log_are_capped_and_readable_meanwhile() {
     let mut gate = yard.gate("gate");
     let (server, run) = server_and_run(&yard);
     wait_until("some log", || server.run_log(&run).len() > 500_000);
-    assert_eq!(server.state(&run), "running");
+    wait_until("its start to show", || server.state(&run) == "running");
     assert!(server.run_log(&run).starts_with("the beginning\n"));
     gate.open();
     server.idle();
@@ -137,7 +137,7 @@ fn points_are_kept_as_they_come() {
         answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
     wait_until("two points", || points().len() == 2);
-    assert_eq!(server.state(&run), "running");
+    wait_until("its start to show", || server.state(&run) == "running");
     gate.open();
     server.idle();
     let expected = [
