@@ -3,6 +3,7 @@
 mod demo;
 mod environment;
 mod guard;
+mod measure;
 mod serve;
 mod test;
 mod train;
@@ -34,6 +35,9 @@ enum Command {
     /// Kill what a server leaves behind; started by the server itself
     #[command(hide = true)]
     Guard(guard::GuardArgs),
+    /// Measure the built-in trainer's kernels
+    #[command(hide = true)]
+    Measure(measure::MeasureArgs),
 }
 
 /// Runs the subcommand that was asked for.
@@ -44,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Train(arguments) => train::run(&arguments).map_err(Into::into),
         Command::Test(arguments) => test::run(&arguments).map_err(Into::into),
         Command::Guard(arguments) => guard::run(&arguments),
+        Command::Measure(arguments) => measure::run(&arguments).map_err(Into::into),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
