@@ -55,8 +55,10 @@ pub fn run(args: &MeasureArgs) -> Result<(), CliError> {
     let shape = architecture::network(args.side, channels, args.layers, 10);
     let mut rng = Rng::new(1, 1);
     let mut network = Network::initialised(isa, shape.clone(), args.batch, &mut rng);
-    for y in 0..shape.height {
-        network.input_row(y).fill_with(|| rng.uniform());
+    for image in 0..args.batch {
+        for y in 0..shape.input.height {
+            network.input_row(image, y).fill_with(|| rng.uniform());
+        }
     }
     let targets: Vec<u16> = (0..args.batch).map(|at| (at * 7 % 10) as u16).collect();
     let mut sgd = Sgd::new(network.parameters().len(), 0.01, 0.9, if args.plain { f32::INFINITY } else { 1.0 });
@@ -64,23 +66,13 @@ pub fn run(args: &MeasureArgs) -> Result<(), CliError> {
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs_f64(args.seconds) {
         let step = Instant::now();
-        network.forward();
-        network.backward(&targets);
+        network.learn(&targets);
         let (parameters, gradient) = network.parameters_and_gradient();
         sgd.step(isa, parameters, gradient);
         times.push(step.elapsed().as_secs_f64());
     }
     times.sort_by(f64::total_cmp);
-    let (mut size, mut inputs, mut flop) = (shape.height, shape.channels, 0.0);
-    for (at, stage) in shape.stages.iter().enumerate() {
-        let once = (2 * size * size * 9 * inputs * stage.outputs * args.batch) as f64;
-        flop += once * if at == 0 { 2.0 } else { 3.0 };
-        inputs = stage.outputs;
-        if stage.pool {
-            size /= 2;
-        }
-    }
-    flop += (6 * size * size * inputs * 10 * args.batch) as f64;
+    let flop = (shape.operations() * args.batch as u64) as f64;
     let median = times[times.len() / 2];
     print_line(&Report {
         isa: isa.name(),

@@ -6,7 +6,6 @@ use super::ClassifyError;
 use super::folder::{self, Listing};
 use super::split::{self, Hash, Split};
 use crate::image::{self, Channels, Decoded};
-use crate::trainer::nn::kernels::LANES;
 use crate::trainer::nn::network::Network;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -89,33 +88,32 @@ impl Dataset {
         targets.clear();
         targets.extend(batch.iter().map(|at| self.targets[*at]));
         let size = self.side as usize * self.side as usize * self.channels.count();
-        fill(network, &self.normalisation, |lane| batch.get(lane).map(|at| &self.pixels[at * size..(at + 1) * size]));
+        for (image, at) in batch.iter().enumerate() {
+            fill(network, &self.normalisation, image, &self.pixels[at * size..(at + 1) * size]);
+        }
     }
 }
 
-/// Writes pictures into the network's input: `picture(lane)` for each lane that has one, and zeros for the others.
-pub(super) fn fill<'a>(
-    network: &mut Network,
-    normalisation: &Normalisation,
-    picture: impl Fn(usize) -> Option<&'a [u8]>,
-) {
-    let lanes = network.lanes();
+/// Writes one picture into the network's input.
+pub(super) fn fill(network: &mut Network, normalisation: &Normalisation, image: usize, picture: &[u8]) {
     let channels = normalisation.mean.len();
-    let row_length = network.shape().width * channels;
-    for left in (0..lanes).step_by(LANES) {
-        let pictures: [&[u8]; LANES] = std::array::from_fn(|lane| picture(left + lane).unwrap_or_default());
-        for y in 0..network.shape().height {
-            // The row of each picture; an empty one stands for none.
-            let rows = pictures.map(|picture| picture.get(y * row_length..(y + 1) * row_length).unwrap_or_default());
-            let pixels = network.input_row(y).chunks_exact_mut(lanes);
-            for (at, pixel) in pixels.enumerate() {
-                let (mean, scale) = normalisation.of_channel(at % channels);
-                // Sixteen bytes of sixteen rows first, then arithmetic, which becomes vector instructions.
-                let values = rows.map(|row| row.get(at).copied());
-                for (place, value) in pixel[left..left + LANES].iter_mut().zip(values) {
-                    *place = value.map_or(0.0, |value| (f32::from(value) - mean) * scale);
-                }
-            }
+    let row = network.shape().input.width * channels;
+    for (y, pixels) in picture.chunks_exact(row).enumerate() {
+        let places = network.input_row(image, y);
+        // Each number of channels by itself: the compiler makes vector instructions of what it knows.
+        match channels {
+            1 => normalise::<1>(normalisation, pixels, places),
+            _ => normalise::<3>(normalisation, pixels, places),
+        }
+    }
+}
+
+fn normalise<const CHANNELS: usize>(normalisation: &Normalisation, pixels: &[u8], places: &mut [f32]) {
+    let of_channel: [(f32, f32); CHANNELS] = std::array::from_fn(|channel| normalisation.of_channel(channel));
+    let positions = places.as_chunks_mut::<CHANNELS>().0.iter_mut().zip(pixels.as_chunks::<CHANNELS>().0);
+    for (places, pixels) in positions {
+        for ((place, pixel), (mean, scale)) in places.iter_mut().zip(pixels).zip(of_channel) {
+            *place = (f32::from(*pixel) - mean) * scale;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The model file: weights and everything prediction needs, in one safetensors file.
 //!
-//! Tensors carry the names and shapes of [`NetworkShape::parameters`]; the metadata key `trainyard` holds a [`Card`] as
+//! Tensors carry the names and shapes of [`NetworkShape::tensors`]; the metadata key `trainyard` holds a [`Card`] as
 //! JSON. It is one key because the format's library writes several in random order, and equal runs shall give equal
 //! files. This module must not know how a model was trained or what it is used for.
 
@@ -85,12 +85,12 @@ impl Card {
             preprocessing: PREPROCESSING,
             architecture: architecture::VERSION,
             labels: training.labels.to_vec(),
-            side: shape.width as u32,
-            channels: shape.channels,
+            side: shape.input.width as u32,
+            channels: shape.input.channels,
             mean: training.normalisation.mean.clone(),
             deviation: training.normalisation.deviation.clone(),
             learning_rate: training.learning_rate,
-            layers: shape.stages.len() as u32,
+            layers: shape.layers.len().saturating_sub(1) as u32,
             steps: training.steps,
             seed: training.seed,
             accuracy: training.accuracy,
@@ -147,7 +147,7 @@ fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn encode(network: &Network, training: &Training<'_>) -> Result<Vec<u8>, String> {
-    let parameters = network.shape().parameters();
+    let parameters = network.shape().tensors();
     let mut hasher = blake3::Hasher::new();
     let mut tensors = Vec::with_capacity(parameters.len());
     for parameter in &parameters {
@@ -207,7 +207,7 @@ fn decode(bytes: &[u8], isa: Isa) -> Result<(Card, Network), String> {
     let card: Card = serde_json::from_str(card).map_err(|error| format!("its description cannot be read: {error}"))?;
     let channels = card.check()?;
     let shape = architecture::network(card.side, channels, card.layers, card.labels.len());
-    let parameters = shape.parameters();
+    let parameters = shape.tensors();
     let mut hasher = blake3::Hasher::new();
     let mut views = Vec::with_capacity(parameters.len());
     for parameter in &parameters {

@@ -54,9 +54,8 @@ impl Classifier {
         let decoded = image::decode(&bytes).map_err(bad_image)?;
         let channels = if self.normalisation.mean.len() == 1 { Channels::Grey } else { Channels::Rgb };
         let pixels = image::resize(decoded, self.card.side, channels);
-        dataset::fill(&mut self.network, &self.normalisation, |lane| (lane == 0).then_some(&pixels[..]));
-        let lanes = self.network.lanes();
-        let values: Vec<f32> = self.network.forward().iter().step_by(lanes).copied().collect();
+        dataset::fill(&mut self.network, &self.normalisation, 0, &pixels);
+        let values = self.network.forward(1).to_vec();
         let probabilities: Vec<_> = self.card.labels.iter().cloned().zip(values).collect();
         // The first of equals, as in training's count of hits.
         let best = probabilities.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1));

@@ -7,7 +7,7 @@ use super::ClassifyError;
 use super::architecture;
 use super::dataset::Dataset;
 use crate::trainer::nn::kernels::Isa;
-use crate::trainer::nn::loss::BatchLoss;
+use crate::trainer::nn::loss::{BatchLoss, cross_entropy};
 use crate::trainer::nn::network::Network;
 use crate::trainer::nn::optimiser::Sgd;
 use crate::trainer::nn::rng::Rng;
@@ -71,9 +71,7 @@ impl<'a> Trainer<'a> {
     pub fn step(&mut self) -> Result<BatchLoss, ClassifyError> {
         self.order.next(&mut self.batch);
         self.dataset.fill(&self.batch, &mut self.network, &mut self.targets);
-        self.network.forward();
-        let loss = self.network.loss(&self.targets);
-        self.network.backward(&self.targets);
+        let loss = self.network.learn(&self.targets);
         let (parameters, gradient) = self.network.parameters_and_gradient();
         let norm = self.optimiser.step(self.isa, parameters, gradient);
         self.steps += 1;
@@ -110,10 +108,10 @@ impl<'a> Trainer<'a> {
 
     fn measure(&mut self, part: &[usize]) -> BatchLoss {
         let mut total = BatchLoss::default();
-        for batch in part.chunks(self.network.lanes()) {
+        let classes = self.dataset.labels.len();
+        for batch in part.chunks(self.network.batch()) {
             self.dataset.fill(batch, &mut self.network, &mut self.targets);
-            self.network.forward();
-            total += self.network.loss(&self.targets);
+            total += cross_entropy(self.network.forward(batch.len()), classes, &self.targets);
         }
         total
     }

@@ -36,48 +36,54 @@ impl BatchLoss {
     }
 }
 
-/// Softmax over `logits` (`[classes][lanes]`), in place: they become probabilities.
-pub fn softmax(isa: Isa, logits: &mut [f32], lanes: usize) {
-    isa.run(Softmax { logits, lanes });
+/// Softmax over each row of `logits` (`[images][pitch]`, of which `classes` are used), in place: they become
+/// probabilities. Padding becomes zero.
+pub fn softmax(isa: Isa, logits: &mut [f32], classes: usize) {
+    isa.run(Softmax { logits, classes });
 }
 
-/// Cross-entropy of probabilities against `targets`, one class for each used lane.
-pub fn cross_entropy(probabilities: &[f32], lanes: usize, targets: &[u16]) -> BatchLoss {
+/// Cross-entropy of probabilities against `targets`, one class for each of the first rows.
+pub fn cross_entropy(probabilities: &[f32], classes: usize, targets: &[u16]) -> BatchLoss {
     let mut loss = BatchLoss { count: targets.len(), ..BatchLoss::default() };
-    for (lane, target) in targets.iter().enumerate() {
+    for (row, target) in rows(probabilities, classes).zip(targets) {
         let target = usize::from(*target);
-        let truth = probabilities[target * lanes + lane];
+        let truth = row[target];
         // The smallest normal number stands in for zero: the loss of a certain error is large, not infinite.
         let bounded = if truth < f32::MIN_POSITIVE { f32::MIN_POSITIVE } else { truth };
         loss.total -= f64::from(bounded).ln();
-        let classes = probabilities.len() / lanes;
         // Of equal classes the first wins, and a NaN never does.
-        let wins = |class: usize| {
-            let other = probabilities[class * lanes + lane];
-            if class < target { truth > other } else { truth >= other }
-        };
-        loss.correct += usize::from((0..classes).all(wins));
+        let (before, after) = row[..classes].split_at(target);
+        let wins = before.iter().all(|other| truth > *other) && after.iter().all(|other| truth >= *other);
+        loss.correct += usize::from(wins);
     }
     loss
 }
 
-/// Turns probabilities into the gradient of the mean cross-entropy with respect to the logits, in place; unused lanes get
-/// zero.
-pub fn cross_entropy_gradient(probabilities: &mut [f32], lanes: usize, targets: &[u16]) {
-    let scale = 1.0 / targets.len().max(1) as f32;
-    for (class, row) in probabilities.chunks_exact_mut(lanes).enumerate() {
-        let (used, unused) = row.split_at_mut(targets.len());
-        for (value, target) in used.iter_mut().zip(targets) {
-            let truth = if usize::from(*target) == class { 1.0 } else { 0.0 };
-            *value = (*value - truth) * scale;
-        }
-        unused.fill(0.0);
+/// Turns probabilities into the gradient of the mean cross-entropy over `batch` images with respect to the logits, in
+/// place; rows without a target get zero.
+pub fn cross_entropy_gradient(probabilities: &mut [f32], classes: usize, targets: &[u16], batch: usize) {
+    let scale = 1.0 / batch.max(1) as f32;
+    let pitch = pitch(classes);
+    let (used, unused) = probabilities.split_at_mut(targets.len() * pitch);
+    for (row, target) in used.chunks_exact_mut(pitch).zip(targets) {
+        row[usize::from(*target)] -= 1.0;
+        row.iter_mut().for_each(|value| *value *= scale);
     }
+    unused.fill(0.0);
+}
+
+/// Distance between rows of that many classes.
+pub fn pitch(classes: usize) -> usize {
+    classes.next_multiple_of(LANES)
+}
+
+fn rows(values: &[f32], classes: usize) -> impl Iterator<Item = &[f32]> {
+    values.chunks_exact(pitch(classes))
 }
 
 struct Softmax<'a> {
     logits: &'a mut [f32],
-    lanes: usize,
+    classes: usize,
 }
 
 impl Kernel for Softmax<'_> {
@@ -85,26 +91,23 @@ impl Kernel for Softmax<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        for from in (0..self.lanes).step_by(LANES) {
-            let mut highest: Block = [f32::NEG_INFINITY; LANES];
-            for row in self.logits.chunks_exact(self.lanes) {
-                for (highest, value) in highest.iter_mut().zip(&row[from..from + LANES]) {
-                    *highest = if *highest > *value { *highest } else { *value };
+        for row in self.logits.chunks_exact_mut(pitch(self.classes)) {
+            let (used, padding) = row.split_at_mut(self.classes);
+            padding.fill(f32::NEG_INFINITY);
+            let mut highest = f32::NEG_INFINITY;
+            for value in used {
+                highest = if highest > *value { highest } else { *value };
+            }
+            // Sixteen sums in a fixed order, so that this can be done in registers and gives the same bits everywhere.
+            let mut sums: Block = [0.0; LANES];
+            for block in row.as_chunks_mut::<LANES>().0 {
+                for (value, sum) in block.iter_mut().zip(&mut sums) {
+                    *value = exp(*value - highest);
+                    *sum += *value;
                 }
             }
-            let mut total: Block = [0.0; LANES];
-            for row in self.logits.chunks_exact_mut(self.lanes) {
-                for lane in 0..LANES {
-                    let value = exp(row[from + lane] - highest[lane]);
-                    row[from + lane] = value;
-                    total[lane] += value;
-                }
-            }
-            for row in self.logits.chunks_exact_mut(self.lanes) {
-                for (value, total) in row[from..from + LANES].iter_mut().zip(&total) {
-                    *value /= total;
-                }
-            }
+            let total: f32 = sums.iter().sum();
+            row.iter_mut().for_each(|value| *value /= total);
         }
     }
 }
@@ -156,17 +159,16 @@ mod tests {
 
     #[test]
     fn gradient_agrees_with_differences() {
-        let lanes = LANES;
         let targets = [2u16, 0, 1];
-        let logits: Vec<f32> = (0..4 * lanes).map(|i| (i as f32 * 0.7).sin()).collect();
+        let logits: Vec<f32> = (0..3 * LANES).map(|i| (i as f32 * 0.7).sin()).collect();
         let mean = |logits: &[f32]| {
             let mut p = logits.to_vec();
-            softmax(Isa::BASELINE, &mut p, lanes);
-            cross_entropy(&p, lanes, &targets).mean()
+            softmax(Isa::BASELINE, &mut p, 4);
+            cross_entropy(&p, 4, &targets).mean()
         };
         let mut gradient = logits.clone();
-        softmax(Isa::BASELINE, &mut gradient, lanes);
-        cross_entropy_gradient(&mut gradient, lanes, &targets);
+        softmax(Isa::BASELINE, &mut gradient, 4);
+        cross_entropy_gradient(&mut gradient, 4, &targets, 3);
         for i in 0..logits.len() {
             let (mut above, mut below) = (logits.clone(), logits.clone());
             above[i] += 0.01;
@@ -181,7 +183,7 @@ mod tests {
         let logits: Vec<f32> = (0..10 * 2 * LANES).map(|i| (i as f32 * 1.3).sin() * 9.0).collect();
         let run = |isa| {
             let mut p = logits.clone();
-            softmax(isa, &mut p, 2 * LANES);
+            softmax(isa, &mut p, 20);
             p
         };
         for isa in Isa::available() {
@@ -191,19 +193,19 @@ mod tests {
 
     #[test]
     fn a_nan_is_a_nan_loss_and_no_hit() {
-        let mut p = vec![0.0; 2 * LANES];
+        let mut p = vec![0.0; LANES];
         p[0] = f32::NAN;
-        softmax(Isa::detect(), &mut p, LANES);
-        let loss = cross_entropy(&p, LANES, &[0]);
+        softmax(Isa::detect(), &mut p, 2);
+        let loss = cross_entropy(&p, 2, &[0]);
         assert!(loss.total.is_nan());
         assert_eq!(loss.correct, 0);
     }
 
     #[test]
     fn of_equal_logits_the_first_wins() {
-        let mut p = vec![0.0; 3 * LANES];
-        softmax(Isa::detect(), &mut p, LANES);
-        assert_eq!(cross_entropy(&p, LANES, &[0]).correct, 1);
-        assert_eq!(cross_entropy(&p, LANES, &[1]).correct, 0);
+        let mut p = vec![0.0; LANES];
+        softmax(Isa::detect(), &mut p, 3);
+        assert_eq!(cross_entropy(&p, 3, &[0]).correct, 1);
+        assert_eq!(cross_entropy(&p, 3, &[1]).correct, 0);
     }
 }

@@ -4,13 +4,18 @@
 //! data sets, files or the command line.
 
 mod buffer;
-mod conv;
 mod init;
 pub mod kernels;
+mod layer;
+mod layers;
 pub mod loss;
 pub mod network;
 pub mod optimiser;
+mod plane;
 pub mod rng;
+pub mod tensor;
+
+pub use plane::Extent;
 
 #[cfg(test)]
 mod gradient_tests;

@@ -1,150 +1,219 @@
-//! The network: convolution blocks, then one linear layer; its parameters, gradients and buffers.
+//! The network: a sequence of layers, its parameters, gradients and buffers.
 //!
-//! All buffers are made with the network, for one number of lanes; a step allocates nothing. The network must not know
-//! data sets, labels' names, files or the schedule of training.
+//! All buffers are made with the network; a step allocates nothing. A batch goes through in groups of a few images, forward
+//! and backward, so that what one layer wrote is still in the cache when the next reads it. The network must not know data
+//! sets, labels' names, files or the schedule of training.
 
 use super::buffer::Buffer;
-use super::conv::ConvBlock;
-use super::init::he_uniform;
-use super::kernels::conv::ConvShape;
-use super::kernels::linear::{Backward, Forward, LinearShape};
 use super::kernels::{Isa, LANES};
+use super::layer::{Flow, Layer, Pass};
+use super::layers::{Linear, NarrowConv, WideConv};
 use super::loss::{self, BatchLoss};
+use super::plane::{Extent, Plane};
 use super::rng::Rng;
+use super::tensor::Tensor;
 use std::ops::Range;
 
-/// One convolution block of a network.
+/// Numbers in the activations and gradients of one group: 1 MiB, so that they stay in a second-level cache.
+const GROUP: usize = 262_144;
+
+/// Positions of the smallest activation that a group has at least, where the batch is large enough: fewer would not fill
+/// the register tiles.
+const POSITIONS: usize = 96;
+
+/// One layer of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stage {
-    /// Output channels.
-    pub outputs: usize,
-    /// Whether 2 x 2 max pooling follows; only on pictures of at least 2 x 2.
-    pub pool: bool,
+pub enum LayerShape {
+    /// 3 x 3 convolution with stride 1 and bias, ReLU, and 2 x 2 max pooling where asked for.
+    Conv {
+        /// Output channels.
+        outputs: usize,
+        /// Whether pooling follows; only on pictures of at least 2 x 2.
+        pool: bool,
+    },
+    /// Fully connected, with bias.
+    Linear {
+        /// Outputs.
+        outputs: usize,
+        /// Whether ReLU follows.
+        relu: bool,
+    },
 }
 
-/// Sizes of a network.
+/// Sizes of a network. Its last layer yields one logit a class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkShape {
-    /// Rows of the input picture.
-    pub height: usize,
-    /// Columns of the input picture.
-    pub width: usize,
-    /// Channels of the input picture.
-    pub channels: usize,
-    /// The convolution blocks.
-    pub stages: Vec<Stage>,
-    /// Outputs.
-    pub classes: usize,
+    /// The input picture.
+    pub input: Extent,
+    /// The layers.
+    pub layers: Vec<LayerShape>,
 }
 
-/// One parameter tensor as outsiders see it, without padding.
-pub struct Parameter {
-    /// `conv1.weight`, `conv1.bias`, ... `linear.weight`, `linear.bias`.
-    pub name: String,
-    /// `[3, 3, in, out]`, `[in, out]` or `[out]`.
-    pub shape: Vec<usize>,
-    place: Range<usize>,
-    pitch: usize,
-}
+impl LayerShape {
+    /// The output for that input.
+    pub fn output(self, input: Extent) -> Extent {
+        match self {
+            LayerShape::Conv { outputs, pool } => {
+                let size = |size: usize| if pool { size / 2 } else { size };
+                Extent { height: size(input.height), width: size(input.width), channels: outputs }
+            }
+            LayerShape::Linear { outputs, .. } => Extent { height: 1, width: 1, channels: outputs },
+        }
+    }
 
-/// A network for batches of up to `lanes` pictures.
-pub struct Network {
-    isa: Isa,
-    lanes: usize,
-    shape: NetworkShape,
-    blocks: Vec<ConvBlock>,
-    linear: LinearShape,
-    linear_weights: Range<usize>,
-    linear_bias: Range<usize>,
-    parameters: Buffer,
-    gradient: Buffer,
-    input: Buffer,
-    logits: Buffer,
-    /// Gradient of the activations that are being worked on.
-    activation_gradient: Buffer,
-    scratch: Buffer,
+    /// Multiplications and additions of one image, forward and backward; `first` layers have no input gradient.
+    fn operations(self, input: Extent, first: bool) -> u64 {
+        let once = match self {
+            LayerShape::Conv { outputs, .. } => 18 * input.height * input.width * input.channels * outputs,
+            LayerShape::Linear { outputs, .. } => 2 * input.height * input.width * input.channels * outputs,
+        };
+        once as u64 * if first { 2 } else { 3 }
+    }
 }
 
 impl NetworkShape {
-    /// Sizes of the convolutions, and of the linear layer behind them.
-    fn layers(&self, lanes: usize) -> (Vec<ConvShape>, LinearShape) {
-        let (mut height, mut width, mut inputs) = (self.height, self.width, self.channels);
-        let mut shapes = Vec::with_capacity(self.stages.len());
-        for (at, stage) in self.stages.iter().enumerate() {
-            let border = if at == 0 { ConvShape::best_border(inputs) } else { 0 };
-            shapes.push(ConvShape { height, width, inputs, outputs: stage.outputs, border, lanes });
-            if stage.pool {
-                (height, width) = (height / 2, width / 2);
-            }
-            inputs = stage.outputs;
-        }
-        (shapes, LinearShape { features: height * width * inputs, outputs: self.classes, lanes })
+    /// Input of each layer.
+    fn inputs(&self) -> Vec<Extent> {
+        let mut at = self.input;
+        let step = |layer: &LayerShape| {
+            let input = at;
+            at = layer.output(input);
+            input
+        };
+        self.layers.iter().map(step).collect()
+    }
+
+    /// Outputs of the last layer.
+    pub fn classes(&self) -> usize {
+        self.layers.iter().fold(self.input, |at, layer| layer.output(at)).channels
+    }
+
+    /// Multiplications and additions that a training step on one image takes by definition, however they are saved.
+    pub fn operations(&self) -> u64 {
+        let layers = self.layers.iter().zip(self.inputs()).enumerate();
+        layers.map(|(at, (layer, input))| layer.operations(input, at == 0)).sum()
     }
 
     /// Every parameter tensor, in the order of the network.
-    pub fn parameters(&self) -> Vec<Parameter> {
-        let (shapes, linear) = self.layers(LANES);
-        let mut tensors = Vec::with_capacity(2 * shapes.len() + 2);
-        let mut first = 0;
-        let mut push = |name: String, shape: Vec<usize>, pitch: usize| {
-            let rows: usize = shape[..shape.len() - 1].iter().product();
-            tensors.push(Parameter { name, shape, place: first..first + rows * pitch, pitch });
-            first += rows * pitch;
-        };
-        for (at, s) in shapes.iter().enumerate() {
-            push(format!("conv{}.weight", at + 1), vec![3, 3, s.inputs, s.outputs], s.pitch());
-            push(format!("conv{}.bias", at + 1), vec![s.outputs], s.pitch());
-        }
-        push("linear.weight".to_owned(), vec![linear.features, linear.outputs], linear.pitch());
-        push("linear.bias".to_owned(), vec![linear.outputs], linear.pitch());
-        tensors
+    pub fn tensors(&self) -> Vec<Tensor> {
+        Layers::new(self, 0).tensors()
+    }
+
+    /// Images in a group of a batch of up to `batch`.
+    fn group(&self, batch: usize) -> usize {
+        let inputs = self.inputs();
+        let hidden = inputs.iter().skip(1);
+        let numbers = |at: &Extent| 2 * at.height * at.width * at.channels.next_multiple_of(LANES);
+        let of_image: usize = hidden.clone().map(numbers).sum();
+        let smallest = hidden.map(|at| at.height * at.width).min().unwrap_or(1);
+        let wanted = (GROUP / of_image.max(1)).max(POSITIONS.div_ceil(smallest)).clamp(1, batch);
+        // Groups of equal size rather than a small last one.
+        batch.div_ceil(batch.div_ceil(wanted))
     }
 }
 
-impl Network {
-    /// A network with all parameters zero, for batches of up to `batch` pictures.
-    pub fn zeroed(isa: Isa, shape: NetworkShape, batch: usize) -> Network {
-        let lanes = batch.max(1).next_multiple_of(LANES);
-        let (shapes, linear) = shape.layers(lanes);
-        let input = shapes.first().map_or(linear.features * lanes, ConvShape::input);
+/// The layers, and where the parameters of each lie.
+struct Layers(Vec<(Box<dyn Layer>, Range<usize>)>);
+
+impl Layers {
+    /// For groups of up to `images` images.
+    fn new(shape: &NetworkShape, images: usize) -> Layers {
         let mut first = 0;
-        let mut blocks = Vec::with_capacity(shapes.len());
-        for (conv, stage) in shapes.into_iter().zip(&shape.stages) {
-            let block = ConvBlock::new(conv, stage.pool, first);
-            first = block.bias().end;
-            blocks.push(block);
+        let inputs = shape.inputs();
+        let mut layers: Vec<(Box<dyn Layer>, Range<usize>)> = Vec::with_capacity(inputs.len());
+        for (at, (layer, input)) in shape.layers.iter().zip(inputs).enumerate() {
+            let border = matches!(shape.layers.get(at + 1), Some(LayerShape::Conv { .. }));
+            let made: Box<dyn Layer> = match *layer {
+                LayerShape::Conv { outputs, pool } if at == 0 && input.channels <= NarrowConv::MOST_INPUTS => {
+                    Box::new(NarrowConv::new(input, outputs, pool, border, images))
+                }
+                LayerShape::Conv { outputs, pool } => Box::new(WideConv::new(input, outputs, pool, border, images)),
+                LayerShape::Linear { outputs, relu } => {
+                    let input = layers.last().map_or_else(|| Plane::narrow(input), |(before, _)| before.output());
+                    Box::new(Linear::new(input, outputs, relu))
+                }
+            };
+            let parameters = first..first + made.parameters();
+            first = parameters.end;
+            layers.push((made, parameters));
         }
-        let linear_weights = first..first + linear.weights();
-        let linear_bias = linear_weights.end..linear_weights.end + linear.pitch();
-        let scratch = blocks.iter().map(ConvBlock::scratch).max().unwrap_or(0).max(lanes * linear.pitch());
-        let widest = blocks.iter().map(|block| block.output().len()).max().unwrap_or(linear.features * lanes);
+        Layers(layers)
+    }
+
+    /// Layers of one kind are counted: `conv1`, `conv2`, `linear1`.
+    fn tensors(&self) -> Vec<Tensor> {
+        let mut tensors = Vec::new();
+        for (at, (layer, place)) in self.0.iter().enumerate() {
+            let number = self.0[..=at].iter().filter(|(other, _)| other.kind() == layer.kind()).count();
+            let name = format!("{}{number}", layer.kind());
+            tensors.extend(layer.tensors().into_iter().map(|tensor| tensor.within(&name, place.start)));
+        }
+        tensors
+    }
+
+    fn parameters(&self) -> usize {
+        self.0.last().map_or(0, |(_, place)| place.end)
+    }
+}
+
+/// A network for batches of up to [`batch`](Network::batch) images.
+pub struct Network {
+    isa: Isa,
+    shape: NetworkShape,
+    batch: usize,
+    group: usize,
+    layers: Layers,
+    input_plane: Plane,
+    parameters: Buffer,
+    gradient: Buffer,
+    /// Input of the whole batch.
+    input: Buffer,
+    /// Output of each layer for one group.
+    activations: Vec<Buffer>,
+    /// Gradients of the activations that are being worked on, taking turns.
+    flows: [Buffer; 2],
+    /// Of the whole batch.
+    probabilities: Buffer,
+    scratch: Buffer,
+    /// Whether the layers have yet to see the parameters.
+    stale: bool,
+}
+
+impl Network {
+    /// A network with all parameters zero, for batches of up to `batch` images.
+    pub fn zeroed(isa: Isa, shape: NetworkShape, batch: usize) -> Network {
+        let batch = batch.max(1);
+        let group = shape.group(batch);
+        let layers = Layers::new(&shape, group);
+        let input_plane = layers.0.first().map_or_else(|| Plane::narrow(shape.input), |(layer, _)| layer.input());
+        let activations: Vec<Buffer> =
+            layers.0.iter().map(|(layer, _)| Buffer::zeroed(group * layer.output().size())).collect();
+        let largest = activations.iter().map(|activation| activation.len()).max().unwrap_or(0);
+        let scratch = layers.0.iter().map(|(layer, _)| layer.scratch()).max().unwrap_or(0);
         Network {
             isa,
-            lanes,
-            parameters: Buffer::zeroed(linear_bias.end),
-            gradient: Buffer::zeroed(linear_bias.end),
-            input: Buffer::zeroed(input),
-            logits: Buffer::zeroed(linear.outputs * lanes),
-            activation_gradient: Buffer::zeroed(widest),
+            batch,
+            group,
+            input: Buffer::zeroed(batch * input_plane.size()),
+            input_plane,
+            parameters: Buffer::zeroed(layers.parameters()),
+            gradient: Buffer::zeroed(layers.parameters()),
+            activations,
+            flows: [Buffer::zeroed(largest), Buffer::zeroed(largest)],
+            probabilities: Buffer::zeroed(batch * loss::pitch(shape.classes())),
             scratch: Buffer::zeroed(scratch),
+            stale: true,
             shape,
-            blocks,
-            linear,
-            linear_weights,
-            linear_bias,
+            layers,
         }
     }
 
     /// A network with the first weights of He et al. and zero biases.
     pub fn initialised(isa: Isa, shape: NetworkShape, batch: usize, rng: &mut Rng) -> Network {
         let mut network = Network::zeroed(isa, shape, batch);
-        for block in &network.blocks {
-            let s = block.shape();
-            he_uniform(rng, &mut network.parameters[block.weights()], 9 * s.inputs, s.outputs, s.pitch());
+        for (layer, place) in &network.layers.0 {
+            layer.initialise(rng, &mut network.parameters[place.clone()]);
         }
-        let linear = network.linear;
-        let weights = &mut network.parameters[network.linear_weights.clone()];
-        he_uniform(rng, weights, linear.features, linear.outputs, linear.pitch());
         network
     }
 
@@ -153,9 +222,9 @@ impl Network {
         &self.shape
     }
 
-    /// Pictures side by side: the most that fit into a batch.
-    pub fn lanes(&self) -> usize {
-        self.lanes
+    /// The most images that fit into a batch.
+    pub fn batch(&self) -> usize {
+        self.batch
     }
 
     /// All parameters with their padding: what the optimiser moves.
@@ -165,83 +234,109 @@ impl Network {
 
     /// Parameters and gradient together, for the optimiser.
     pub fn parameters_and_gradient(&mut self) -> (&mut [f32], &mut [f32]) {
+        self.stale = true;
         (&mut self.parameters, &mut self.gradient)
     }
 
     /// Values of one tensor, in the order of its shape.
-    pub fn values(&self, parameter: &Parameter) -> Vec<f32> {
-        let outputs = parameter.shape.last().copied().unwrap_or(1);
-        let rows = self.parameters[parameter.place.clone()].chunks_exact(parameter.pitch);
-        rows.flat_map(|row| &row[..outputs]).copied().collect()
+    pub fn values(&self, tensor: &Tensor) -> Vec<f32> {
+        tensor.places().map(|place| self.parameters[place]).collect()
     }
 
     /// Sets one tensor; values beyond its size are left out.
-    pub fn set_values(&mut self, parameter: &Parameter, values: impl IntoIterator<Item = f32>) {
-        let outputs = parameter.shape.last().copied().unwrap_or(1);
-        let rows = self.parameters[parameter.place.clone()].chunks_exact_mut(parameter.pitch);
-        let places = rows.flat_map(|row| &mut row[..outputs]);
-        for (place, value) in places.zip(values) {
-            *place = value;
+    pub fn set_values(&mut self, tensor: &Tensor, values: impl IntoIterator<Item = f32>) {
+        self.stale = true;
+        for (place, value) in tensor.places().zip(values) {
+            self.parameters[place] = value;
         }
     }
 
-    /// One row of the input picture for writing: `[columns][channels][lanes]`. Lanes that a batch does not use may hold
-    /// anything finite.
-    pub fn input_row(&mut self, y: usize) -> &mut [f32] {
-        let border = self.blocks.first().map_or(0, |block| block.shape().border);
-        let column = self.shape.channels * self.lanes;
-        let pitch = (self.shape.width + 2 * border) * column;
-        let begin = (y + border) * pitch + border * column;
-        &mut self.input[begin..begin + self.shape.width * column]
+    /// One row of one input picture for writing: `[columns][channels]`.
+    pub fn input_row(&mut self, image: usize, y: usize) -> &mut [f32] {
+        let begin = image * self.input_plane.size() + self.input_plane.at(y, 0);
+        &mut self.input[begin..begin + self.shape.input.width * self.input_plane.pitch]
     }
 
-    /// Runs the network on the input; yields probabilities, `[classes][lanes]`.
-    pub fn forward(&mut self) -> &mut [f32] {
-        for at in 0..self.blocks.len() {
-            let (before, rest) = self.blocks.split_at_mut(at);
-            let input = before.last().map_or(&self.input[..], ConvBlock::output);
-            rest[0].forward(self.isa, &self.parameters, input);
+    /// Runs the network on the first `images` inputs; yields their probabilities, `[images][loss::pitch(classes)]`.
+    pub fn forward(&mut self, images: usize) -> &[f32] {
+        let images = images.min(self.batch);
+        for first in (0..images).step_by(self.group) {
+            self.forward_group(first, self.group.min(images - first));
         }
-        self.isa.run(Forward {
-            shape: self.linear,
-            input: self.blocks.last().map_or(&self.input[..], ConvBlock::output),
-            weights: &self.parameters[self.linear_weights.clone()],
-            bias: &self.parameters[self.linear_bias.clone()],
-            output: &mut self.logits,
-        });
-        loss::softmax(self.isa, &mut self.logits, self.lanes);
-        &mut self.logits
+        &self.probabilities[..images * loss::pitch(self.shape.classes())]
     }
 
-    /// Loss of the last [`forward`](Network::forward) pass against `targets`, one for each used lane.
-    pub fn loss(&self, targets: &[u16]) -> BatchLoss {
-        loss::cross_entropy(&self.logits, self.lanes, targets)
+    /// Runs the network on one input a target, adds the gradient of the mean loss, and yields the loss.
+    pub fn learn(&mut self, targets: &[u16]) -> BatchLoss {
+        let mut total = BatchLoss::default();
+        let classes = self.shape.classes();
+        let pitch = loss::pitch(classes);
+        for (at, part) in targets.chunks(self.group).enumerate() {
+            let first = at * self.group;
+            self.forward_group(first, part.len());
+            let place = first * pitch..(first + part.len()) * pitch;
+            total += loss::cross_entropy(&self.probabilities[place.clone()], classes, part);
+            let flow = &mut self.flows[0][..part.len() * pitch];
+            flow.copy_from_slice(&self.probabilities[place]);
+            loss::cross_entropy_gradient(flow, classes, part, targets.len());
+            self.backward_group(first, part.len());
+        }
+        for (layer, place) in &mut self.layers.0 {
+            layer.finish(self.isa, &mut self.gradient[place.clone()]);
+        }
+        total
     }
 
-    /// Adds the gradient of the mean loss of the last forward pass. Activations are used up by it.
-    pub fn backward(&mut self, targets: &[u16]) {
-        loss::cross_entropy_gradient(&mut self.logits, self.lanes, targets);
-        let (weight_gradient, bias_gradient) =
-            self.gradient[self.linear_weights.start..].split_at_mut(self.linear_weights.len());
-        let input = self.blocks.last().map_or(&self.input[..], ConvBlock::output);
-        self.isa.run(Backward {
-            shape: self.linear,
-            input,
-            gradient: &self.logits,
-            transposed: &mut self.scratch,
-            weights: &self.parameters[self.linear_weights.clone()],
-            weight_gradient,
-            bias_gradient,
-            input_gradient: &mut self.activation_gradient[..self.linear.features * self.lanes],
-        });
-        for at in (0..self.blocks.len()).rev() {
-            let (before, rest) = self.blocks.split_at_mut(at);
-            let input = before.last().map_or(&self.input[..], ConvBlock::output);
-            let block = &mut rest[0];
-            block.backward(self.isa, input, &self.activation_gradient, &mut self.gradient, &mut self.scratch);
-            if at > 0 {
-                block.input_gradient(self.isa, &self.parameters, &mut self.activation_gradient[..input.len()]);
+    fn forward_group(&mut self, first: usize, images: usize) {
+        if self.stale {
+            for (layer, place) in &mut self.layers.0 {
+                layer.prepare(self.isa, &self.parameters[place.clone()]);
             }
+            self.stale = false;
+        }
+        let size = self.input_plane.size();
+        let input = &self.input[first * size..(first + images) * size];
+        for (at, (layer, place)) in self.layers.0.iter_mut().enumerate() {
+            let (before, after) = self.activations.split_at_mut(at);
+            let pass = Pass {
+                isa: self.isa,
+                images,
+                parameters: &self.parameters[place.clone()],
+                scratch: &mut self.scratch,
+            };
+            layer.forward(pass, before.last().map_or(input, |activation| activation), &mut after[0]);
+        }
+        let classes = self.shape.classes();
+        let pitch = loss::pitch(classes);
+        let probabilities = &mut self.probabilities[first * pitch..(first + images) * pitch];
+        if let Some(logits) = self.activations.last() {
+            probabilities.copy_from_slice(&logits[..images * pitch]);
+        }
+        loss::softmax(self.isa, probabilities, classes);
+    }
+
+    /// The gradient of the last layer's output is in the first flow.
+    fn backward_group(&mut self, first: usize, images: usize) {
+        let size = self.input_plane.size();
+        let input = &self.input[first * size..(first + images) * size];
+        let [mut output_gradient, mut input_gradient] = self.flows.each_mut();
+        for (at, (layer, place)) in self.layers.0.iter_mut().enumerate().rev() {
+            let (before, after) = self.activations.split_at(at);
+            let pass = Pass {
+                isa: self.isa,
+                images,
+                parameters: &self.parameters[place.clone()],
+                scratch: &mut self.scratch,
+            };
+            let flow = Flow {
+                input: before.last().map_or(input, |activation| activation),
+                output: &after[0],
+                output_gradient,
+                input_gradient: (at > 0).then_some(&mut **input_gradient),
+                gradient: &mut self.gradient[place.clone()],
+            };
+            layer.backward(pass, flow);
+            std::mem::swap(&mut output_gradient, &mut input_gradient);
         }
     }
 }

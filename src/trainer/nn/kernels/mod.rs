@@ -1,16 +1,15 @@
 //! Kernels of the network, compiled for each instruction set and picked at run time.
 //!
-//! Activations are stored with the batch innermost (HWCN), so each vector register holds the same number of many
-//! pictures: channels need no padding, pooling and activation functions need no shuffles, and one register tile carries
-//! every product. Kernels must not know networks, data sets or files.
+//! Activations are NHWC: image, row, column, channel, with channels padded to whole blocks of [`LANES`] numbers but for
+//! narrow input pictures. One register tile carries every product: numbers of the left operand are broadcast, blocks of
+//! channels of the right one stay in registers. Kernels must not know networks, data sets or files.
 
-pub mod conv;
+pub mod dense;
 pub mod elementwise;
-mod gather;
-mod layout;
-pub mod linear;
-mod scatter;
+pub mod narrow;
+mod product;
 mod simd;
+pub mod winograd;
 
 pub use simd::{Block, Isa, Kernel, LANES, Simd};
 

@@ -127,10 +127,10 @@ mod sealed {
 pub trait Simd: Copy + sealed::Sealed {
     /// A block held in registers.
     type V: Copy;
-    /// Rows of the tallest register tile that leaves no accumulator in memory (a power of two).
-    const TILE_ROWS: usize;
-    /// Blocks side by side in the widest register tile.
-    const TILE_BLOCKS: usize;
+    /// Rows of the tallest register tile one block wide that leaves no accumulator in memory.
+    const ROWS: usize;
+    /// Rows of the tallest register tile two blocks wide; 0 where there are too few registers for one.
+    const DOUBLE_ROWS: usize;
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::V;
@@ -140,6 +140,8 @@ pub trait Simd: Copy + sealed::Sealed {
     fn store(self, v: Self::V, out: &mut Block);
     /// `a + b`.
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`.
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b`.
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`, rounded once where the processor can.
@@ -150,6 +152,19 @@ pub trait Simd: Copy + sealed::Sealed {
     fn where_greater(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
     /// `yes` where `a` equals `b`, else (also for NaN) `no`.
     fn where_equal(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
+    /// The sum of all lanes, added up pairwise in a fixed order.
+    #[inline(always)]
+    fn total(self, v: Self::V) -> f32 {
+        let mut lanes = [0.0; LANES];
+        self.store(v, &mut lanes);
+        let mut width = LANES / 2;
+        while width > 0 {
+            let (lower, upper) = lanes.split_at_mut(width);
+            lower.iter_mut().zip(upper).for_each(|(a, b)| *a += *b);
+            width /= 2;
+        }
+        lanes[0]
+    }
     /// Rows become columns.
     fn transpose(self, rows: [Self::V; LANES]) -> [Self::V; LANES];
 }
@@ -228,39 +243,60 @@ pub fn tile<S: Simd, const M: usize, const N: usize>(
     sums
 }
 
-/// Transposes up to 16 rows of one block each, `stride` apart, into 16 rows `pitch` apart; missing rows count as zeros.
-/// Yields the sum of the rows written, which is the sum of each row read.
-///
-/// # Panics
-/// If there are more than 16 rows or none, or an operand is too short.
-#[inline(always)]
-pub fn transpose_block<S: Simd>(
-    simd: S,
-    input: &[f32],
-    rows: usize,
-    stride: usize,
-    out: &mut [f32],
-    pitch: usize,
-) -> S::V {
-    assert!((1..=LANES).contains(&rows), "a block has 1 to 16 rows");
-    let input_end = (rows - 1).saturating_mul(stride).saturating_add(LANES);
-    let out_end = (LANES - 1).saturating_mul(pitch).saturating_add(LANES);
-    assert!(input_end <= input.len() && out_end <= out.len(), "operands shorter than the block");
-    let mut block = [simd.splat(0.0); LANES];
-    for (i, row) in block.iter_mut().enumerate() {
-        if i < rows {
-            // SAFETY: i < rows, so the block ends at or before `input_end`, which was checked.
-            *row = simd.load(unsafe { &*input.as_ptr().add(i * stride).cast::<Block>() });
+/// A grid of `R` rows and `C` columns of blocks in memory.
+#[derive(Clone, Copy)]
+pub struct Grid<const R: usize, const C: usize> {
+    /// Index of the first block.
+    pub begin: usize,
+    /// Distance from one row to the next.
+    pub row: usize,
+    /// Distance from one column to the next.
+    pub column: usize,
+}
+
+impl<const R: usize, const C: usize> Grid<R, C> {
+    /// # Panics
+    /// If the grid reaches beyond `length`.
+    #[inline(always)]
+    fn check(self, length: usize) {
+        let reach = (R - 1).saturating_mul(self.row).saturating_add((C - 1).saturating_mul(self.column));
+        let end = self.begin.saturating_add(reach).saturating_add(LANES);
+        assert!(end <= length, "the grid reaches beyond the tensor");
+    }
+
+    /// Reads the grid.
+    ///
+    /// # Panics
+    /// If it reaches beyond `values`.
+    #[inline(always)]
+    pub fn load<S: Simd>(self, simd: S, values: &[f32]) -> [[S::V; C]; R] {
+        self.check(values.len());
+        let mut blocks = [[simd.splat(0.0); C]; R];
+        for (y, row) in blocks.iter_mut().enumerate() {
+            for (x, block) in row.iter_mut().enumerate() {
+                let at = self.begin + y * self.row + x * self.column;
+                // SAFETY: y < R and x < C, so the block ends at or before the end that `check` compared.
+                *block = simd.load(unsafe { &*values.as_ptr().add(at).cast::<Block>() });
+            }
+        }
+        blocks
+    }
+
+    /// Writes the grid; where blocks overlap, later ones win.
+    ///
+    /// # Panics
+    /// If it reaches beyond `out`.
+    #[inline(always)]
+    pub fn store<S: Simd>(self, simd: S, blocks: [[S::V; C]; R], out: &mut [f32]) {
+        self.check(out.len());
+        for (y, row) in blocks.into_iter().enumerate() {
+            for (x, block) in row.into_iter().enumerate() {
+                let at = self.begin + y * self.row + x * self.column;
+                // SAFETY: as in `load`; `out` is borrowed mutably, and each reference ends before the next is made.
+                simd.store(block, unsafe { &mut *out.as_mut_ptr().add(at).cast::<Block>() });
+            }
         }
     }
-    let block = simd.transpose(block);
-    let mut sums = [simd.splat(0.0); 4];
-    for (i, row) in block.into_iter().enumerate() {
-        sums[i % 4] = simd.add(sums[i % 4], row);
-        // SAFETY: i < LANES, so the block ends at or before `out_end`, which was checked; `out` is borrowed mutably.
-        simd.store(row, unsafe { &mut *out.as_mut_ptr().add(i * pitch).cast::<Block>() });
-    }
-    simd.add(simd.add(sums[0], sums[1]), simd.add(sums[2], sums[3]))
 }
 
 /// Plain arithmetic on any processor.
@@ -271,8 +307,8 @@ impl sealed::Sealed for Baseline {}
 
 impl Simd for Baseline {
     type V = Block;
-    const TILE_ROWS: usize = 2;
-    const TILE_BLOCKS: usize = 1;
+    const ROWS: usize = 2;
+    const DOUBLE_ROWS: usize = 0;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Block {
@@ -289,6 +325,10 @@ impl Simd for Baseline {
     #[inline(always)]
     fn add(self, a: Block, b: Block) -> Block {
         std::array::from_fn(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    fn sub(self, a: Block, b: Block) -> Block {
+        std::array::from_fn(|i| a[i] - b[i])
     }
     #[inline(always)]
     fn mul(self, a: Block, b: Block) -> Block {

@@ -18,8 +18,8 @@ impl sealed::Sealed for Avx2 {}
 
 impl Simd for Avx512 {
     type V = __m512;
-    const TILE_ROWS: usize = 8;
-    const TILE_BLOCKS: usize = 2;
+    const ROWS: usize = 16;
+    const DOUBLE_ROWS: usize = 12;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -40,6 +40,11 @@ impl Simd for Avx512 {
     fn add(self, a: __m512, b: __m512) -> __m512 {
         // SAFETY: the token proves AVX-512F.
         unsafe { arch::_mm512_add_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { arch::_mm512_sub_ps(a, b) }
     }
     #[inline(always)]
     fn mul(self, a: __m512, b: __m512) -> __m512 {
@@ -103,8 +108,8 @@ impl Simd for Avx512 {
 
 impl Simd for Avx2 {
     type V = [__m256; 2];
-    const TILE_ROWS: usize = 4;
-    const TILE_BLOCKS: usize = 1;
+    const ROWS: usize = 6;
+    const DOUBLE_ROWS: usize = 0;
 
     #[inline(always)]
     fn splat(self, x: f32) -> [__m256; 2] {
@@ -130,6 +135,11 @@ impl Simd for Avx2 {
         unsafe { [arch::_mm256_add_ps(a[0], b[0]), arch::_mm256_add_ps(a[1], b[1])] }
     }
     #[inline(always)]
+    fn sub(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves AVX2.
+        unsafe { [arch::_mm256_sub_ps(a[0], b[0]), arch::_mm256_sub_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
     fn mul(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX2.
         unsafe { [arch::_mm256_mul_ps(a[0], b[0]), arch::_mm256_mul_ps(a[1], b[1])] }
@@ -147,23 +157,32 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn where_greater(self, a: [__m256; 2], b: [__m256; 2], yes: [__m256; 2], no: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX2.
-        [0, 1].map(|i: usize| unsafe {
-            arch::_mm256_blendv_ps(no[i], yes[i], arch::_mm256_cmp_ps::<{ arch::_CMP_GT_OQ }>(a[i], b[i]))
-        })
+        unsafe {
+            [
+                arch::_mm256_blendv_ps(no[0], yes[0], arch::_mm256_cmp_ps::<{ arch::_CMP_GT_OQ }>(a[0], b[0])),
+                arch::_mm256_blendv_ps(no[1], yes[1], arch::_mm256_cmp_ps::<{ arch::_CMP_GT_OQ }>(a[1], b[1])),
+            ]
+        }
     }
     #[inline(always)]
     fn where_equal(self, a: [__m256; 2], b: [__m256; 2], yes: [__m256; 2], no: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves AVX2.
-        [0, 1].map(|i: usize| unsafe {
-            arch::_mm256_blendv_ps(no[i], yes[i], arch::_mm256_cmp_ps::<{ arch::_CMP_EQ_OQ }>(a[i], b[i]))
-        })
+        unsafe {
+            [
+                arch::_mm256_blendv_ps(no[0], yes[0], arch::_mm256_cmp_ps::<{ arch::_CMP_EQ_OQ }>(a[0], b[0])),
+                arch::_mm256_blendv_ps(no[1], yes[1], arch::_mm256_cmp_ps::<{ arch::_CMP_EQ_OQ }>(a[1], b[1])),
+            ]
+        }
     }
     #[inline(always)]
     fn transpose(self, rows: [[__m256; 2]; LANES]) -> [[__m256; 2]; LANES] {
         let mut out = rows;
         for half in 0..2 {
-            let upper = self.transpose_eighth([0, 1, 2, 3, 4, 5, 6, 7].map(|i: usize| rows[i][half]));
-            let lower = self.transpose_eighth([8, 9, 10, 11, 12, 13, 14, 15].map(|i: usize| rows[i][half]));
+            let (mut upper, mut lower) = ([rows[0][half]; 8], [rows[0][half]; 8]);
+            for i in 0..8 {
+                (upper[i], lower[i]) = (rows[i][half], rows[8 + i][half]);
+            }
+            let (upper, lower) = (self.transpose_eighth(upper), self.transpose_eighth(lower));
             for i in 0..8 {
                 out[8 * half + i] = [upper[i], lower[i]];
             }

@@ -1,0 +1,67 @@
+//! How activations lie in memory: NHWC, channels padded to whole blocks, with a border of zeros where a convolution reads
+//! beyond the picture.
+//!
+//! It must not know what the numbers are.
+
+use super::kernels::LANES;
+
+/// Rows, columns and channels of a picture or an activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Channels.
+    pub channels: usize,
+}
+
+/// One picture or activation in memory: `[rows][columns][pitch]`, of which the middle is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plane {
+    /// What is used of it.
+    pub extent: Extent,
+    /// Numbers from one position to the next: the channels and their padding.
+    pub pitch: usize,
+    /// Rows above and columns before the first one that is used; as many or more follow the last.
+    pub border: usize,
+    /// Rows with their border.
+    pub rows: usize,
+    /// Columns with their border.
+    pub columns: usize,
+}
+
+impl Plane {
+    /// Channels padded to whole blocks, no border.
+    pub fn blocks(extent: Extent) -> Plane {
+        let pitch = extent.channels.next_multiple_of(LANES);
+        Plane { extent, pitch, border: 0, rows: extent.height, columns: extent.width }
+    }
+
+    /// Channels without padding, no border.
+    pub fn narrow(extent: Extent) -> Plane {
+        Plane { pitch: extent.channels, ..Plane::blocks(extent) }
+    }
+
+    /// With a border of one position, and one more behind an odd number of rows or columns, so that every 4 x 4 window
+    /// that begins at an even place lies within.
+    pub fn bordered(self) -> Plane {
+        let Extent { height, width, .. } = self.extent;
+        Plane { border: 1, rows: height.next_multiple_of(2) + 2, columns: width.next_multiple_of(2) + 2, ..self }
+    }
+
+    /// Numbers from one row to the next.
+    pub fn row(&self) -> usize {
+        self.columns * self.pitch
+    }
+
+    /// Numbers in one picture: whole blocks, so that pictures begin on a cache line.
+    pub fn size(&self) -> usize {
+        (self.rows * self.row()).next_multiple_of(LANES)
+    }
+
+    /// Where a position begins, seen from the beginning of the picture.
+    pub fn at(&self, y: usize, x: usize) -> usize {
+        (y + self.border) * self.row() + (x + self.border) * self.pitch
+    }
+}
