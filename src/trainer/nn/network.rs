@@ -298,12 +298,8 @@ impl Network {
         let input = &self.input[first * size..(first + images) * size];
         for (at, (layer, place)) in self.layers.0.iter_mut().enumerate() {
             let (before, after) = self.activations.split_at_mut(at);
-            let pass = Pass {
-                isa: self.isa,
-                images,
-                parameters: &self.parameters[place.clone()],
-                scratch: &mut self.scratch,
-            };
+            let pass =
+                Pass { isa: self.isa, images, parameters: &self.parameters[place.clone()], scratch: &mut self.scratch };
             layer.forward(pass, before.last().map_or(input, |activation| activation), &mut after[0]);
         }
         let classes = self.shape.classes();
@@ -322,12 +318,8 @@ impl Network {
         let [mut output_gradient, mut input_gradient] = self.flows.each_mut();
         for (at, (layer, place)) in self.layers.0.iter_mut().enumerate().rev() {
             let (before, after) = self.activations.split_at(at);
-            let pass = Pass {
-                isa: self.isa,
-                images,
-                parameters: &self.parameters[place.clone()],
-                scratch: &mut self.scratch,
-            };
+            let pass =
+                Pass { isa: self.isa, images, parameters: &self.parameters[place.clone()], scratch: &mut self.scratch };
             let flow = Flow {
                 input: before.last().map_or(input, |activation| activation),
                 output: &after[0],

@@ -2,8 +2,7 @@
 //!
 //! Weights are `[outputs][features]`, so that few outputs need no padding. It must not know the loss.
 
-use super::product::Product;
-use super::simd::{Grid, Kernel, LANES, Simd};
+use super::simd::{Grid, Kernel, LANES, Product, Simd};
 
 /// Sizes of a fully connected layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,6 @@
 pub mod dense;
 pub mod elementwise;
 pub mod narrow;
-mod product;
 mod simd;
 pub mod winograd;
 

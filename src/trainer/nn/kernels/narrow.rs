@@ -290,8 +290,8 @@ impl Backward<'_> {
         }
         let a = Broadcast { values: self.input, rows, step: s.inputs };
         let b = Vectors { values: self.rows, stride: s.outputs };
-        let runs = (0..count)
-            .map(|row| Run { broadcast: (begin + row) * s.input_row, vectors: row * s.row() + channel });
+        let runs =
+            (0..count).map(|row| Run { broadcast: (begin + row) * s.input_row, vectors: row * s.row() + channel });
         let grid = Grid::<M, 1> { begin: tap * s.outputs + channel, row: s.outputs, column: 0 };
         let sums = tile(simd, grid.load(simd, self.weights), a, b, runs, s.width);
         grid.store(simd, sums, self.weights);

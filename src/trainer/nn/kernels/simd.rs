@@ -361,6 +361,9 @@ impl Simd for Baseline {
     }
 }
 
+mod product;
+pub use product::Product;
+
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
 

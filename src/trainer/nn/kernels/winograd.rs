@@ -18,8 +18,7 @@
 //!
 //! It must not know layers or networks.
 
-use super::product::Product;
-use super::simd::{Grid, Kernel, LANES, Simd};
+use super::simd::{Grid, Kernel, LANES, Product, Simd};
 
 /// Products of a window.
 pub const POINTS: usize = 16;
@@ -95,7 +94,8 @@ impl Kernel for TransformWeights<'_> {
                 for output in (0..outputs).step_by(LANES) {
                     let from = point * size + input * outputs + output;
                     let to = point * size + output * inputs + input;
-                    let block: [[S::V; LANES]; 1] = Grid { begin: from, row: 0, column: outputs }.load(simd, self.forward);
+                    let block: [[S::V; LANES]; 1] =
+                        Grid { begin: from, row: 0, column: outputs }.load(simd, self.forward);
                     let block = [simd.transpose(block[0])];
                     Grid { begin: to, row: 0, column: inputs }.store(simd, block, self.backward);
                 }
@@ -352,7 +352,11 @@ impl Backward<'_> {
         let [[before]] = grid.load(simd, self.bias);
         grid.store(simd, [[simd.add(before, bias)]], self.bias);
         let begin = at * s.output_window() + channel;
-        Grid { begin, row: 4 * s.outputs, column: s.outputs }.store(simd, transform(simd, y, OutputGradient), self.products);
+        Grid { begin, row: 4 * s.outputs, column: s.outputs }.store(
+            simd,
+            transform(simd, y, OutputGradient),
+            self.products,
+        );
     }
 }
 

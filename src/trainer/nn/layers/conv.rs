@@ -324,11 +324,7 @@ impl Layer for WideConv {
 
     fn finish(&mut self, isa: Isa, gradient: &mut [f32]) {
         let weights = self.block.weights();
-        isa.run(FinishWeights {
-            shape: self.shape,
-            gathered: &mut self.gathered,
-            gradient: &mut gradient[..weights],
-        });
+        isa.run(FinishWeights { shape: self.shape, gathered: &mut self.gathered, gradient: &mut gradient[..weights] });
     }
 }
 
