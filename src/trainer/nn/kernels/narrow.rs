@@ -269,7 +269,7 @@ impl Backward<'_> {
             let mut tap = 0;
             macro_rules! taps_of {
                 ($($height:literal)*) => { $(
-                    while S::ROWS >= $height && tap + $height <= taps {
+                    while S::ROWS >= $height && taps - tap >= $height {
                         self.taps::<S, $height>(simd, tap, channel, begin, count);
                         tap += $height;
                     }

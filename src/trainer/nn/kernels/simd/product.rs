@@ -81,7 +81,7 @@ impl Product<'_> {
         let mut row = 0;
         macro_rules! rows_of {
             ($($height:literal)*) => { $(
-                while most >= $height && row + $height <= self.rows {
+                while most >= $height && self.rows - row >= $height {
                     // SAFETY: `$height` rows are left from `row` on.
                     unsafe {
                         let left = begin.left.add(row * self.left_row);
