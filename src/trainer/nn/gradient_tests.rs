@@ -1,122 +1,167 @@
-//! The gradient of whole networks against central differences, on every instruction set of the machine.
+//! Whole networks: the gradient against central differences, and what must not change a result, on every instruction set
+//! of the machine.
 
 use super::kernels::Isa;
-use super::network::{Network, NetworkShape, Stage};
+use super::loss::{self, cross_entropy};
+use super::network::{LayerShape, Network, NetworkShape};
+use super::optimiser::Sgd;
+use super::plane::Extent;
 use super::rng::Rng;
 
-fn stage(outputs: usize, pool: bool) -> Stage {
-    Stage { outputs, pool }
+fn conv(outputs: usize, pool: bool) -> LayerShape {
+    LayerShape::Conv { outputs, pool }
 }
 
-fn shape(side: usize, channels: usize, stages: Vec<Stage>, classes: usize) -> NetworkShape {
-    NetworkShape { height: side, width: side, channels, stages, classes }
+fn linear(outputs: usize, relu: bool) -> LayerShape {
+    LayerShape::Linear { outputs, relu }
+}
+
+fn shape(side: usize, channels: usize, layers: &[LayerShape]) -> NetworkShape {
+    NetworkShape { input: Extent { height: side, width: side, channels }, layers: layers.to_vec() }
 }
 
 fn shapes() -> Vec<NetworkShape> {
     vec![
-        shape(8, 1, vec![stage(16, true)], 10),
-        shape(8, 3, vec![stage(5, true), stage(9, true)], 3),
-        shape(7, 1, vec![stage(16, true), stage(7, false), stage(33, false)], 4),
-        shape(2, 3, vec![stage(16, false), stage(16, false), stage(8, true)], 2),
-        shape(1, 1, vec![stage(4, false)], 2),
-        shape(4, 3, vec![], 5),
+        shape(8, 1, &[conv(16, true), linear(10, false)]),
+        shape(8, 3, &[conv(5, true), conv(9, true), linear(3, false)]),
+        shape(7, 1, &[conv(16, true), conv(7, false), conv(33, false), linear(4, false)]),
+        shape(2, 3, &[conv(16, false), conv(16, false), conv(8, true), linear(2, false)]),
+        shape(5, 12, &[conv(7, false), linear(20, true), linear(2, false)]),
+        shape(1, 1, &[conv(4, false), linear(2, false)]),
+        shape(4, 3, &[linear(5, false)]),
     ]
 }
 
-fn prepare(isa: Isa, shape: &NetworkShape, targets: &[u16]) -> Network {
+fn targets(shape: &NetworkShape, count: u16) -> Vec<u16> {
+    (0..count).map(|at| at * 7 % shape.classes() as u16).collect()
+}
+
+/// A network with random input and parameters; biases are away from zero, so that they matter and few units sit on the
+/// kink of ReLU.
+fn prepare(isa: Isa, shape: &NetworkShape, images: usize) -> Network {
     let mut rng = Rng::new(5, 0);
-    let mut network = Network::initialised(isa, shape.clone(), targets.len(), &mut rng);
-    for y in 0..shape.height {
-        network.input_row(y).fill_with(|| rng.uniform());
+    let mut network = Network::initialised(isa, shape.clone(), images, &mut rng);
+    for (image, y) in (0..images).flat_map(|image| (0..shape.input.height).map(move |y| (image, y))) {
+        let row = network.input_row(image, y);
+        let pitch = row.len() / shape.input.width;
+        row.chunks_exact_mut(pitch).for_each(|pixel| pixel[..shape.input.channels].fill_with(|| rng.uniform()));
     }
-    // Biases away from zero, so that they matter and few units sit on the kink of ReLU.
-    for parameter in shape.parameters().iter().filter(|parameter| parameter.name.ends_with("bias")) {
-        let values: Vec<f32> = network.values(parameter).iter().map(|_| 0.3 * rng.uniform() + 0.1).collect();
-        network.set_values(parameter, values);
+    for tensor in shape.tensors().iter().filter(|tensor| tensor.name.ends_with("bias")) {
+        network.set_values(tensor, (0..tensor.count()).map(|_| 0.3 * rng.uniform() + 0.1));
     }
     network
 }
 
-fn loss(network: &mut Network, targets: &[u16]) -> f64 {
-    network.forward();
-    network.loss(targets).mean()
+fn mean_loss(network: &mut Network, targets: &[u16]) -> f64 {
+    let classes = network.shape().classes();
+    cross_entropy(network.forward(targets.len()), classes, targets).mean()
 }
 
 /// Along the gradient of each tensor, the loss changes as fast as the gradient is long; and along a random direction as
 /// fast as their product says.
 #[test]
 fn gradients_agree_with_differences() {
-    for isa in Isa::available() {
-        for shape in shapes() {
-            let targets: Vec<u16> = (0..19u16).map(|at| at * 7 % shape.classes as u16).collect();
-            let mut network = prepare(isa, &shape, &targets);
-            network.forward();
-            network.backward(&targets);
-            let gradient = network.parameters_and_gradient().1.to_vec();
-            let mut of_gradient = Network::zeroed(isa, shape.clone(), 1);
-            of_gradient.parameters_and_gradient().0.copy_from_slice(&gradient);
-            for parameter in shape.parameters() {
-                let slope = of_gradient.values(&parameter);
-                let mut rng = Rng::new(9, 0);
-                let random: Vec<f32> = slope.iter().map(|_| rng.uniform()).collect();
-                for direction in [slope.clone(), random] {
-                    let length = direction.iter().map(|d| f64::from(*d).powi(2)).sum::<f64>().sqrt();
-                    let expected: f64 = slope.iter().zip(&direction).map(|(s, d)| f64::from(*s) * f64::from(*d)).sum();
-                    let expected = expected / length;
-                    let origin = network.values(&parameter);
-                    let mut at = |distance: f64| {
-                        let factor = distance / length;
-                        let moved = origin.iter().zip(&direction);
-                        let moved: Vec<f32> =
-                            moved.map(|(o, d)| (f64::from(*o) + factor * f64::from(*d)) as f32).collect();
-                        network.set_values(&parameter, moved);
-                        loss(&mut network, &targets)
-                    };
-                    let step = 5e-4;
-                    let found = (at(step) - at(-step)) / (2.0 * step);
-                    network.set_values(&parameter, origin);
-                    let error = (found - expected).abs();
-                    assert!(
-                        error < 1e-3 + 0.02 * expected.abs(),
-                        "{isa} {shape:?} {}: difference {found}, gradient {expected}",
-                        parameter.name
-                    );
-                }
+    for (isa, shape) in Isa::available().into_iter().flat_map(|isa| shapes().into_iter().map(move |shape| (isa, shape)))
+    {
+        let targets = targets(&shape, 19);
+        let mut network = prepare(isa, &shape, targets.len());
+        network.learn(&targets);
+        let gradient = network.parameters_and_gradient().1.to_vec();
+        for tensor in shape.tensors() {
+            let slope: Vec<f32> = tensor.places().map(|place| gradient[place]).collect();
+            let mut rng = Rng::new(9, 0);
+            let random: Vec<f32> = slope.iter().map(|_| rng.uniform()).collect();
+            for direction in [slope.clone(), random] {
+                let length = direction.iter().map(|d| f64::from(*d).powi(2)).sum::<f64>().sqrt();
+                let product: f64 = slope.iter().zip(&direction).map(|(s, d)| f64::from(*s) * f64::from(*d)).sum();
+                let expected = product / length;
+                let origin = network.values(&tensor);
+                let mut at = |distance: f64| {
+                    let factor = distance / length;
+                    let moved = origin.iter().zip(&direction);
+                    network.set_values(&tensor, moved.map(|(o, d)| (f64::from(*o) + factor * f64::from(*d)) as f32));
+                    mean_loss(&mut network, &targets)
+                };
+                // A long step may cross a kink of ReLU or pooling, a short one drowns in rounding.
+                let found = [1e-3, 5e-4, 2e-4].map(|step| (at(step) - at(-step)) / (2.0 * step));
+                network.set_values(&tensor, origin);
+                let error = found.iter().map(|found| (found - expected).abs()).fold(f64::INFINITY, f64::min);
+                assert!(
+                    error < 1e-3 + 0.02 * expected.abs(),
+                    "{isa} {shape:?} {}: differences {found:?}, gradient {expected}",
+                    tensor.name
+                );
             }
         }
     }
 }
 
 #[test]
-fn unused_lanes_do_not_matter() {
-    let shape = shape(6, 1, vec![stage(8, true), stage(8, false)], 3);
-    let targets = [0, 2, 1];
-    let run = |fill: f32| {
-        let mut network = prepare(Isa::detect(), &shape, &targets);
-        let lanes = network.lanes();
-        for y in 0..shape.height {
-            for pixel in network.input_row(y).chunks_exact_mut(lanes) {
-                pixel[targets.len()..].fill(fill);
-            }
-        }
-        let mean = loss(&mut network, &targets);
-        network.backward(&targets);
-        (mean, network.parameters_and_gradient().1.to_vec())
-    };
-    assert_eq!(run(0.0), run(3.0));
+fn padding_never_gets_a_gradient() {
+    for shape in shapes() {
+        let targets = targets(&shape, 3);
+        let mut network = prepare(Isa::detect(), &shape, targets.len());
+        network.learn(&targets);
+        let gradient = network.parameters_and_gradient().1;
+        let count = |values: &mut dyn Iterator<Item = f32>| values.filter(|value| *value != 0.0).count();
+        let logical =
+            count(&mut shape.tensors().iter().flat_map(|tensor| tensor.places()).map(|place| gradient[place]));
+        assert_eq!(logical, count(&mut gradient.iter().copied()), "{shape:?}");
+    }
+}
+
+/// Trains for a few steps; yields the loss of each, and the parameters.
+fn trajectory(isa: Isa, shape: &NetworkShape, images: u16) -> (Vec<f64>, Vec<f32>) {
+    let targets = targets(shape, images);
+    let mut network = prepare(isa, shape, targets.len());
+    let mut sgd = Sgd::new(network.parameters().len(), 0.05, 0.9, 1.0);
+    let mut losses = Vec::new();
+    for _ in 0..5 {
+        losses.push(network.learn(&targets).mean());
+        let (parameters, gradient) = network.parameters_and_gradient();
+        sgd.step(isa, parameters, gradient);
+    }
+    (losses, network.parameters().to_vec())
+}
+
+/// Every sum has one order, and fused multiply-add rounds alike everywhere.
+#[test]
+fn fused_instruction_sets_agree_to_the_bit() {
+    for shape in shapes() {
+        let fused = Isa::available().into_iter().filter(|isa| *isa != Isa::BASELINE);
+        let found: Vec<_> = fused.map(|isa| trajectory(isa, &shape, 19)).collect();
+        assert!(found.windows(2).all(|pair| pair[0] == pair[1]), "{shape:?}");
+    }
 }
 
 #[test]
-fn padding_never_gets_a_gradient() {
-    let shape = shape(4, 3, vec![stage(5, true)], 3);
-    let targets = [0, 1, 2];
-    let mut network = prepare(Isa::detect(), &shape, &targets);
-    network.forward();
-    network.backward(&targets);
-    let gradient = network.parameters_and_gradient().1.to_vec();
-    let mut copy = Network::zeroed(Isa::detect(), shape.clone(), 1);
-    copy.parameters_and_gradient().0.copy_from_slice(&gradient);
-    let logical: Vec<f32> = shape.parameters().iter().flat_map(|parameter| copy.values(parameter)).collect();
-    let count = |values: &[f32]| values.iter().filter(|value| **value != 0.0).count();
-    assert_eq!(count(&logical), count(&gradient));
+fn the_baseline_agrees_to_rounding() {
+    for shape in shapes() {
+        let (losses, parameters) = trajectory(Isa::detect(), &shape, 19);
+        let (other_losses, other_parameters) = trajectory(Isa::BASELINE, &shape, 19);
+        assert!(losses.iter().zip(&other_losses).all(|(a, b)| (a - b).abs() < 1e-4), "{losses:?} {other_losses:?}");
+        assert!(parameters.iter().zip(&other_parameters).all(|(a, b)| (a - b).abs() < 1e-4), "{shape:?}");
+    }
+}
+
+/// Alone, in a batch, or in another group of it: an image has the same probabilities.
+#[test]
+fn an_image_does_not_depend_on_its_batch() {
+    let shape = shape(32, 3, &[conv(16, true), conv(32, true), linear(3, false)]);
+    for isa in Isa::available() {
+        let images = 9;
+        let mut network = prepare(isa, &shape, images);
+        let together = network.forward(images).to_vec();
+        let mut alone = Network::zeroed(isa, shape.clone(), 1);
+        for tensor in shape.tensors() {
+            alone.set_values(&tensor, network.values(&tensor));
+        }
+        for (image, expected) in together.chunks(loss::pitch(3)).enumerate() {
+            for y in 0..shape.input.height {
+                let row = network.input_row(image, y).to_vec();
+                alone.input_row(0, y).copy_from_slice(&row);
+            }
+            assert_eq!(alone.forward(1), expected, "{isa} {image}");
+        }
+    }
 }

@@ -7,3 +7,8 @@ mod linear;
 
 pub use conv::{NarrowConv, WideConv};
 pub use linear::Linear;
+
+#[cfg(test)]
+pub(super) mod bench;
+#[cfg(test)]
+mod tests;
