@@ -2,7 +2,7 @@
 //! instruction set of the machine. Convolutions are tested as layers.
 
 use super::elementwise::{MomentumStep, SquaredNorm};
-use super::product::Product;
+use super::simd::Product;
 use super::{Isa, Kernel, LANES, Simd};
 use crate::trainer::nn::rng::Rng;
 use proptest::prelude::*;
