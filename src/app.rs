@@ -2,7 +2,6 @@
 
 use crate::blob::{BlobStore, LocalBlobs};
 use crate::config::Config;
-use crate::domain::job::NoSharing;
 use crate::domain::prediction::Predictor;
 use crate::domain::stamp::{Clock, Timestamp};
 use crate::executor::Executor;
@@ -16,6 +15,7 @@ use crate::scheduler::{self, Handle, Scheduled, Scheduler};
 use crate::service::{self, Limits, Services};
 use crate::store::{Failure, OpenError, Options, Store};
 use crate::trainer::command::BaseEnvironment;
+use crate::trainer::sharing;
 use actix_web::web::Data;
 use std::fs;
 use std::future::Future;
@@ -110,7 +110,7 @@ impl Server {
         let parts = scheduler::Parts {
             store: store.clone(),
             executor: jobs.pool,
-            sharing: Arc::new(NoSharing),
+            sharing: sharing::of(&config.train, &config.own),
             clock: Arc::clone(&clock),
             concurrency: config.concurrency,
         };

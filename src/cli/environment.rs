@@ -4,6 +4,7 @@
 
 use super::CliError;
 use crate::trainer::nn::kernels::Isa;
+use crate::trainer::sharing::{JOB, JobEntry};
 use std::env;
 use std::path::PathBuf;
 
@@ -20,6 +21,28 @@ pub fn model_dir() -> PathBuf {
     env::var_os("TRAINYARD_MODEL_DIR")
         .filter(|value| !value.is_empty())
         .map_or_else(|| PathBuf::from("."), PathBuf::from)
+}
+
+/// The folder for the model of each of `steps`: as `TRAINYARD_JOB` has it, else the model's folder for a single one and
+/// a folder `k<steps>` in it for each of several.
+pub fn folders(steps: &[u64]) -> Result<Vec<PathBuf>, CliError> {
+    let Some(value) = env::var_os(JOB).filter(|value| !value.is_empty()) else {
+        let root = model_dir();
+        return Ok(match steps {
+            [_] => vec![root],
+            _ => steps.iter().map(|steps| root.join(format!("k{steps}"))).collect(),
+        });
+    };
+    let value = value.to_string_lossy().into_owned();
+    let expected =
+        "a JSON list with an object such as {\"k\": 1000, \"run\": \"...\", \"folder\": \"...\"} for each --k";
+    let entries: Option<Vec<JobEntry>> = serde_json::from_str(&value).ok();
+    let folder_of = |steps: &u64| {
+        let entry = entries.as_ref()?.iter().find(|entry| entry.k == *steps)?;
+        Some(entry.folder.clone())
+    };
+    let folders: Option<Vec<PathBuf>> = steps.iter().map(folder_of).collect();
+    folders.ok_or(CliError::Environment { name: JOB, value, expected })
 }
 
 /// `TRAINYARD_ISA`, the processor's best where it is not set.

@@ -1,21 +1,18 @@
 //! `train`: learns to tell the classes of a folder of images apart.
 //!
-//! It prints the curve and the result as the trainer contract wants them. It must not know how training works.
+//! It prints the curve and the results as the trainer contract wants them. It must not know how training works.
 
 use super::{CliError, environment, note, print_line};
+use crate::trainer::classify::ClassifyError;
 use crate::trainer::classify::architecture::MAX_LAYERS;
 use crate::trainer::classify::dataset::Dataset;
 use crate::trainer::classify::model_file::{self, Training};
+use crate::trainer::classify::session::{Checkpoint, Event, Progress, Session};
 use crate::trainer::classify::train::{HyperParameters, Trainer};
-use crate::trainer::nn::loss::BatchLoss;
+use crate::trainer::output::MAX_JOB_RUNS;
 use serde::Serialize;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
-
-/// Least time between two lines of progress.
-const REPORT_EVERY: Duration = Duration::from_millis(500);
-/// Measuring on the images held out takes at most one part in this many of the time.
-const MEASURING_SHARE: u32 = 20;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 /// Train an image classifier on one folder of images per class.
 ///
@@ -31,8 +28,11 @@ pub struct TrainArgs {
     #[arg(long, value_name = "LAYERS", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LAYERS)), allow_negative_numbers = true)]
     j: u32,
     /// Number of training steps, at least 1, each on a batch of 32 images
-    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..), allow_negative_numbers = true)]
-    k: u64,
+    ///
+    /// Several, such as 1000,2000,4000, give a result and a model for each, the same as trainings of their own would,
+    /// in the time of the longest. The models go into folders k1000, k2000 and k4000.
+    #[arg(long, value_name = "STEPS", value_parser = step_counts, allow_negative_numbers = true)]
+    k: StepCounts,
     /// Folder with a folder of images for each class: DIR/<label>/<name>
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
@@ -45,15 +45,48 @@ pub(super) fn learning_rate(text: &str) -> Result<f64, String> {
     if usable.is_finite() && usable > 0.0 { Ok(rate) } else { Err("it has to be above 0 and finite".to_owned()) }
 }
 
+/// The step counts of one training: ascending, distinct, each at least 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct StepCounts(Vec<u64>);
+
+/// One step count, or several with commas between, in any order.
+fn step_counts(text: &str) -> Result<StepCounts, String> {
+    let count = |word: &str| word.trim().parse().ok().filter(|count: &u64| *count > 0);
+    let counts: Option<Vec<u64>> = text.split(',').map(count).collect();
+    let mut counts = counts.ok_or("it has to be a whole number from 1 up, or several such as 1000,2000,4000")?;
+    counts.sort_unstable();
+    counts.dedup();
+    if counts.len() > MAX_JOB_RUNS {
+        return Err(format!("{} are too many for one training, which has at most {MAX_JOB_RUNS}", counts.len()));
+    }
+    Ok(StepCounts(counts))
+}
+
 #[derive(Serialize)]
-struct Progress {
+struct Point {
     step: u64,
     loss: f32,
-    accuracy: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accuracy: Option<f32>,
+    images_per_second: f32,
+    seconds_left: f32,
+}
+
+impl From<Progress> for Point {
+    fn from(progress: Progress) -> Point {
+        Point {
+            step: progress.step,
+            loss: progress.loss as f32,
+            accuracy: progress.accuracy.map(|accuracy| accuracy as f32),
+            images_per_second: progress.images_per_second.round() as f32,
+            seconds_left: (10.0 * progress.seconds_left).round() as f32 / 10.0,
+        }
+    }
 }
 
 #[derive(Serialize)]
 struct Outcome {
+    k: u64,
     accuracy: f32,
     val_loss: f32,
     train_accuracy: f32,
@@ -62,68 +95,83 @@ struct Outcome {
     classes: usize,
 }
 
+impl Outcome {
+    fn new(checkpoint: &Checkpoint, dataset: &Dataset) -> Outcome {
+        Outcome {
+            k: checkpoint.steps,
+            accuracy: checkpoint.validation.accuracy() as f32,
+            val_loss: checkpoint.validation.mean() as f32,
+            train_accuracy: checkpoint.training.accuracy() as f32,
+            train_images: dataset.train.len(),
+            validation_images: dataset.validation.len(),
+            classes: dataset.labels.len(),
+        }
+    }
+}
+
 /// Runs the subcommand.
 ///
 /// # Errors
-/// If the images cannot be used, training breaks down or the model cannot be written.
+/// If the images cannot be used, training breaks down or a model cannot be written.
 pub fn run(args: &TrainArgs) -> Result<(), CliError> {
     let (seed, isa) = (environment::seed()?, environment::isa()?);
+    let StepCounts(steps) = &args.k;
+    let folders = environment::folders(steps)?;
     let dataset = Dataset::load(&args.images, seed)?;
     if dataset.unlabelled > 0 {
         note(&format!("note: {} image(s) without a label are not used", dataset.unlabelled));
     }
     let parameters = HyperParameters { rate: args.i as f32, layers: args.j, seed };
-    let mut trainer = Trainer::new(&dataset, parameters, isa);
-    let validation = train(&mut trainer, args.k)?;
-    let training = trainer.measure_training_part();
-    let accuracy = validation.accuracy() as f32;
-    model_file::save(
-        &environment::model_dir(),
-        trainer.network(),
-        &Training {
-            labels: &dataset.labels,
-            normalisation: &dataset.normalisation,
-            learning_rate: args.i,
-            steps: args.k,
-            seed,
-            accuracy,
-        },
-    )?;
-    print_line(&Outcome {
-        accuracy,
-        val_loss: validation.mean() as f32,
-        train_accuracy: training.accuracy() as f32,
-        train_images: dataset.train.len(),
-        validation_images: dataset.validation.len(),
-        classes: dataset.labels.len(),
-    })
+    let mut session = Session::new(Trainer::new(&dataset, parameters, isa), steps);
+    let mut folders = folders.iter();
+    while let Some(event) = session.proceed()? {
+        match event {
+            Event::Progress(progress) => print_line(&Point::from(progress))?,
+            Event::Checkpoint(progress, checkpoint) => {
+                print_line(&Point::from(progress))?;
+                if let Some(folder) = folders.next() {
+                    if steps.len() > 1 {
+                        make(folder)?;
+                    }
+                    save(args, &dataset, seed, &session, &checkpoint, folder)?;
+                }
+                print_line(&Outcome::new(&checkpoint, &dataset))?;
+            }
+        }
+    }
+    Ok(())
 }
 
-/// Makes `steps` steps, prints the curve and yields the measurement after the last step.
-///
-/// The loss of a line is the mean over the steps since the line before; the accuracy is measured on the images held out.
-fn train(trainer: &mut Trainer<'_>, steps: u64) -> Result<BatchLoss, CliError> {
-    let mut due = Instant::now() + REPORT_EVERY;
-    let mut since = BatchLoss::default();
-    loop {
-        since += trainer.step()?;
-        let last = trainer.steps() >= steps;
-        let now = Instant::now();
-        if !last && now < due {
-            continue;
+/// Makes the folder of one of several models, unless it is there.
+fn make(folder: &Path) -> Result<(), CliError> {
+    match fs::create_dir(folder) {
+        Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => {
+            let error = ClassifyError::Io { action: "make the folder", path: folder.to_owned(), cause };
+            Err(error.into())
         }
-        let validation = trainer.validate();
-        print_line(&Progress {
-            step: trainer.steps(),
-            loss: since.mean() as f32,
-            accuracy: validation.accuracy() as f32,
-        })?;
-        if last {
-            return Ok(validation);
-        }
-        since = BatchLoss::default();
-        due = now + REPORT_EVERY.max(now.elapsed() * MEASURING_SHARE);
+        _ => Ok(()),
     }
+}
+
+/// Writes the model of a checkpoint.
+fn save(
+    args: &TrainArgs,
+    dataset: &Dataset,
+    seed: u64,
+    session: &Session<'_>,
+    checkpoint: &Checkpoint,
+    folder: &Path,
+) -> Result<(), CliError> {
+    let training = Training {
+        labels: &dataset.labels,
+        normalisation: &dataset.normalisation,
+        learning_rate: args.i,
+        steps: checkpoint.steps,
+        seed,
+        accuracy: checkpoint.validation.accuracy() as f32,
+    };
+    model_file::save(folder, session.network(), &training)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -137,5 +185,17 @@ mod tests {
         for text in ["0", "-1", "nan", "inf", "1e300", "1e-60", "fast", ""] {
             assert!(learning_rate(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn step_counts_are_one_or_several() {
+        assert_eq!(step_counts("1000").unwrap().0, [1000]);
+        assert_eq!(step_counts("4000,1000, 2000,1000").unwrap().0, [1000, 2000, 4000]);
+        for text in ["", "0", "1,0", "-1", "1.5", "1,,2", "1,", "1e3", "99999999999999999999"] {
+            assert!(step_counts(text).is_err(), "{text}");
+        }
+        let many = |count: usize| (1..=count).map(|steps| steps.to_string()).collect::<Vec<_>>().join(",");
+        assert!(step_counts(&many(MAX_JOB_RUNS)).is_ok());
+        assert!(step_counts(&many(MAX_JOB_RUNS + 1)).is_err());
     }
 }

@@ -49,7 +49,8 @@ pub trait Sharing: Send + Sync {
     /// The most runs that one job may hold.
     fn most(&self) -> usize;
 
-    /// True where one pass can do both and give each the result that it would have had alone.
+    /// True where one pass can do both and give each the result that it would have had alone. A job's runs are
+    /// asked about in pairs.
     fn can_share(&self, first: &RunSpec, other: &RunSpec) -> bool;
 }
 

@@ -3,9 +3,8 @@
 //! Takes jobs from the scheduler and reports back by message. Knows commands and folders; not the store.
 
 use super::guard::Guard;
-use super::log::LogWriter;
-use super::points::PointsWriter;
-use super::process::{self, ChildEnd, ChildSpec, Control, Order, Output};
+use super::pass::{self, JobControl};
+use super::process::Order;
 use super::run_folder::RunFolders;
 use super::view::Views;
 use super::{EventSink, Executor};
@@ -13,9 +12,7 @@ use crate::blob::BlobStore;
 use crate::domain::dataset::Manifests;
 use crate::domain::ids::RunId;
 use crate::domain::job::{Ending, Job, JobRun, RunEvent};
-use crate::domain::run_files::RunFiles;
-use crate::trainer::command::{BaseEnvironment, Command, Target};
-use crate::trainer::output::{Outcome, OutputParser, combine};
+use crate::trainer::command::{BaseEnvironment, Command};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
@@ -44,17 +41,19 @@ pub struct LocalPool {
     runtime: tokio::runtime::Handle,
 }
 
-struct Shared {
-    settings: Settings,
-    views: Views,
-    guard: Arc<Guard>,
+/// What the slots' threads share.
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) views: Views,
+    pub(super) guard: Arc<Guard>,
     sink: EventSink,
     running: Mutex<Running>,
 }
 
 #[derive(Default)]
 struct Running {
-    controls: HashMap<RunId, Arc<Control>>,
+    /// Where the job of a running run is reached; all runs of a job have the same.
+    controls: HashMap<RunId, Arc<JobControl>>,
     stopping: bool,
     /// Slots' threads that report the end of their job, and will look for another one when that is done.
     reporting: usize,
@@ -89,12 +88,15 @@ impl LocalPool {
 }
 
 /// A job whose runs can be reached, though no thread may have it yet.
-type Admitted = Vec<(JobRun, io::Result<Arc<Control>>)>;
+struct Admitted {
+    runs: Vec<JobRun>,
+    control: io::Result<Arc<JobControl>>,
+}
 
 impl Executor for LocalPool {
     fn start(&self, job: Job) {
         // Orders that come before the thread is there are kept.
-        let admitted: Admitted = job.runs.into_iter().map(|run| (run.clone(), self.shared.admit(run.run))).collect();
+        let admitted = self.shared.admit(job);
         if let Some(admitted) = self.shared.locked().hand_over(admitted) {
             let shared = Arc::clone(&self.shared);
             self.runtime.spawn_blocking(move || shared.slot(admitted));
@@ -103,14 +105,14 @@ impl Executor for LocalPool {
 
     fn cancel(&self, run: RunId) {
         if let Some(control) = self.shared.locked().controls.get(&run) {
-            control.order(Order::Cancel);
+            control.cancel(run);
         }
     }
 
     fn stop(&self) {
         let mut running = self.shared.locked();
         running.stopping = true;
-        running.controls.values().for_each(|control| control.order(Order::Stop));
+        running.controls.values().for_each(|control| control.child.order(Order::Stop));
     }
 }
 
@@ -119,33 +121,31 @@ impl Shared {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn admit(&self, run: RunId) -> io::Result<Arc<Control>> {
-        let control = Arc::new(Control::new()?);
-        let mut running = self.locked();
-        if running.stopping {
-            control.order(Order::Stop);
+    fn admit(&self, job: Job) -> Admitted {
+        let control = JobControl::new().map(Arc::new);
+        if let Ok(control) = &control {
+            let mut running = self.locked();
+            if running.stopping {
+                control.child.order(Order::Stop);
+            }
+            running.controls.extend(job.runs.iter().map(|run| (run.run, Arc::clone(control))));
         }
-        running.controls.insert(run, Arc::clone(&control));
-        Ok(control)
+        Admitted { runs: job.runs, control }
     }
 
     /// A slot's thread: a job, and the one that follows it.
     fn slot(&self, first: Admitted) {
         let mut next = Some(first);
-        while let Some(job) = next {
-            let mut events = Vec::with_capacity(job.len() + 1);
-            let last = job.len().saturating_sub(1);
-            for (number, (run, control)) in job.into_iter().enumerate() {
-                let (ending, log) = match control {
-                    Ok(control) => self.carry_out(&run, &control),
-                    Err(error) => failed(format!("the run could not be started: {error}")),
-                };
-                self.locked().controls.remove(&run.run);
-                events.push(RunEvent::Ended { run: run.run, attempt: run.attempt, ending, log });
-                if number < last {
-                    (self.sink)(std::mem::take(&mut events));
+        while let Some(Admitted { runs, control }) = next {
+            let mut events = match control {
+                Ok(control) => pass::carry_out(self, runs, &control),
+                Err(error) => {
+                    let ending = Ending::Failed(format!("the run could not be started: {error}"));
+                    let ended = |run: JobRun| pass::ended(&run, ending.clone(), None);
+                    runs.into_iter().map(ended).collect()
                 }
-            }
+            };
+            self.forget(&events);
             events.push(RunEvent::SlotFree);
             self.locked().reporting += 1;
             (self.sink)(events);
@@ -155,131 +155,20 @@ impl Shared {
         }
     }
 
-    /// One attempt at one run, from the empty folder to its ending.
-    fn carry_out(&self, run: &JobRun, control: &Control) -> (Ending, Option<Vec<u8>>) {
-        let view = match self.views.open(run.spec.version) {
-            Ok(view) => view,
-            Err(error) => {
-                tracing::error!(run = %run.run, %error, "no dataset folder");
-                return failed(error.message);
+    /// Reports a run that is over while its job goes on.
+    pub(super) fn report(&self, event: RunEvent) {
+        let events = vec![event];
+        self.forget(&events);
+        (self.sink)(events);
+    }
+
+    /// What is over can no longer be cancelled.
+    fn forget(&self, events: &[RunEvent]) {
+        let mut running = self.locked();
+        for event in events {
+            if let RunEvent::Ended { run, .. } = event {
+                running.controls.remove(run);
             }
-        };
-        let folder = match self.settings.folders.prepare(run.run) {
-            Ok(folder) => folder,
-            Err(error) => return failed(format!("the run's folder could not be made: {error}")),
-        };
-        let mut images = view.folder.clone();
-        // A trailing slash, as the contract's examples have it.
-        images.push("");
-        let spec = ChildSpec {
-            program: self.settings.train.program.clone(),
-            arguments: self.settings.train.arguments_for(&run.spec.parameters, &Target::Images(images)),
-            environment: self.settings.environment.for_run(run.run, &run.names, run.spec.seed, &folder),
-            folder,
-            timeout: self.settings.timeout,
-            grace: self.settings.grace,
-        };
-        let mut record = Record::new(&self.settings.folders, run.run);
-        let end = process::run(&spec, &self.guard, control, &mut |which, bytes| record.take(which, bytes));
-        let (outcome, log) = record.finish(&self.settings.folders, run.run);
-        let ending = self.judge(end, outcome);
-        let ending = match self.settings.folders.sync(run.run) {
-            Ok(()) => ending,
-            Err(error) if matches!(ending, Ending::Succeeded { .. }) => {
-                Ending::Failed(format!("what the run kept could not be written to the disk: {error}"))
-            }
-            Err(_) => ending,
-        };
-        (ending, log)
-    }
-
-    fn judge(&self, end: ChildEnd, outcome: Outcome) -> Ending {
-        match end {
-            ChildEnd::Ordered(Order::Cancel) => Ending::Cancelled,
-            ChildEnd::Ordered(Order::Stop) => Ending::Stopped,
-            ChildEnd::TimedOut => Ending::Failed(format!(
-                "it took longer than {} s and was stopped; raise jobs.timeout_seconds, or give it fewer steps",
-                self.settings.timeout.as_secs()
-            )),
-            ChildEnd::NotStarted(error) => {
-                Ending::Failed(format!("`{}` could not be started: {error}", self.settings.train.program.display()))
-            }
-            ChildEnd::Ended(status) if !status.success() => Ending::Failed(process::describe(status)),
-            ChildEnd::Ended(_) => match outcome {
-                Outcome::Result(result) => {
-                    Ending::Succeeded { accuracy: result.accuracy, validation_loss: result.val_loss }
-                }
-                other => Ending::Failed(other.failure_message().unwrap_or_default()),
-            },
         }
-    }
-}
-
-fn failed(reason: String) -> (Ending, Option<Vec<u8>>) {
-    (Ending::Failed(reason), None)
-}
-
-/// What a child prints, on its way into the log, the points and the result.
-struct Record {
-    log: Option<LogWriter>,
-    points: Option<PointsWriter>,
-    stdout: OutputParser,
-    stderr: OutputParser,
-}
-
-impl Record {
-    fn new(folders: &RunFolders, run: RunId) -> Self {
-        Self {
-            log: Some(LogWriter::new(folders.log(run))),
-            points: Some(PointsWriter::new(folders.points(run))),
-            stdout: OutputParser::new(),
-            stderr: OutputParser::new(),
-        }
-    }
-
-    fn take(&mut self, which: Output, bytes: &[u8]) {
-        if bytes.is_empty() {
-            keep(&mut self.log, LogWriter::publish);
-            return;
-        }
-        keep(&mut self.log, |log| log.write(bytes));
-        let points = match which {
-            Output::Stdout => self.stdout.feed(bytes),
-            Output::Stderr => self.stderr.feed(bytes),
-        };
-        if !points.is_empty() {
-            keep(&mut self.points, |file| file.write(&points));
-        }
-    }
-
-    /// Ends the files and makes them durable: a run that has a result has its log.
-    fn finish(mut self, folders: &RunFolders, run: RunId) -> (Outcome, Option<Vec<u8>>) {
-        let (last, stdout) = self.stdout.finish();
-        let (more, stderr) = self.stderr.finish();
-        let points = [last, more].concat();
-        if !points.is_empty() {
-            keep(&mut self.points, |file| file.write(&points));
-        }
-        let log = match self.log.take().map(LogWriter::finish) {
-            Some(Ok(small)) => small,
-            Some(Err(error)) => {
-                tracing::warn!(%run, %error, "the end of a log could not be written");
-                None
-            }
-            None => None,
-        };
-        let has_files = log.is_none() || self.points.is_some_and(|points| points.has_file());
-        if has_files && let Err(error) = folders.sync_records(run) {
-            tracing::warn!(%run, %error, "a log may be lost if the power fails now");
-        }
-        (combine(&stdout, &stderr), log)
-    }
-}
-
-/// Writes until the first failure: a disk without room costs the log, not the run.
-fn keep<W>(writer: &mut Option<W>, write: impl FnOnce(&mut W) -> io::Result<()>) {
-    if let Some(Err(error)) = writer.as_mut().map(write) {
-        tracing::warn!(%error, "a run's output is no longer kept");
-        *writer = None;
     }
 }

@@ -5,9 +5,11 @@
 pub mod guard;
 pub mod local;
 mod log;
+mod pass;
 mod points;
 pub mod predictor;
 pub mod process;
+mod record;
 pub mod run_folder;
 mod view;
 

@@ -110,8 +110,20 @@ impl Control {
             Order::Stop => STOP,
         };
         let _ = self.order.compare_exchange(NO_ORDER, code, Ordering::AcqRel, Ordering::Acquire);
+        self.nudge();
+    }
+
+    /// Wakes the thread that watches the child: its sink gets an empty piece, unless the child is to end.
+    pub fn nudge(&self) {
         if let Err(error) = rustix::io::write(&self.bell, &1_u64.to_ne_bytes()) {
-            tracing::error!(%error, "a child could not be told to end");
+            tracing::error!(%error, "a child's thread could not be woken");
+        }
+    }
+
+    /// Makes the bell silent again.
+    fn hush(&self) {
+        if let Err(error) = rustix::io::read(&self.bell, &mut [0; 8]) {
+            tracing::error!(%error, "a child's thread cannot tell what it was woken for");
         }
     }
 
@@ -167,7 +179,8 @@ pub(super) fn spawn_helper(program: &std::path::Path, arguments: &[&str], output
         .spawn()
 }
 
-/// Runs a child to its end; `sink` gets its output as it comes, and one empty piece when the child is no short one.
+/// Runs a child to its end; `sink` gets its output as it comes, and an empty piece when the child turns out to be no
+/// short one, and for each nudge.
 pub fn run(spec: &ChildSpec, guard: &Guard, control: &Control, sink: &mut dyn FnMut(Output, &[u8])) -> ChildEnd {
     if let Some(order) = control.ordered() {
         return ChildEnd::Ordered(order);
@@ -263,14 +276,14 @@ impl Watch {
         }
     }
 
-    /// Waits for something to happen and reads what is there. True once the leader has ended.
+    /// Waits for something to happen, reads what is there and passes a nudge on. True once the leader has ended.
     fn poll_once(
         &mut self,
         deadline: Option<Instant>,
         bell: Option<&Control>,
         sink: &mut dyn FnMut(Output, &[u8]),
     ) -> bool {
-        let (mut out, mut err, mut ended) = (None, None, None);
+        let (mut out, mut err, mut ended, mut rung) = (None, None, None, None);
         {
             let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(4);
             let mut add = |fd| {
@@ -280,10 +293,16 @@ impl Watch {
             out = self.child.stdout.as_ref().map(|pipe| pipe.as_fd()).and_then(&mut add).or(out);
             err = self.child.stderr.as_ref().map(|pipe| pipe.as_fd()).and_then(&mut add).or(err);
             ended = self.pidfd.as_ref().map(|fd| fd.as_fd()).and_then(&mut add).or(ended);
-            bell.map(|control| control.bell.as_fd()).and_then(&mut add);
+            rung = bell.map(|control| control.bell.as_fd()).and_then(&mut add).or(rung);
             wait(&mut fds, deadline, self.pidfd.is_none());
             let ready = |at: Option<usize>| at.filter(|at| fds.get(*at).is_some_and(|fd| !fd.revents().is_empty()));
-            (out, err, ended) = (ready(out), ready(err), ready(ended));
+            (out, err, ended, rung) = (ready(out), ready(err), ready(ended), ready(rung));
+        }
+        if let Some(control) = bell.filter(|_| rung.is_some()) {
+            control.hush();
+            if control.ordered().is_none() {
+                sink(Output::Stdout, &[]);
+            }
         }
         if out.is_some() {
             read_into(&mut self.child.stdout, Output::Stdout, &mut self.buffer, sink);

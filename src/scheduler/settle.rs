@@ -14,6 +14,9 @@ use crate::domain::stamp::Timestamp;
 use crate::store::{Read, Tx, datasets, experiments, logs, models, queue, results, runs};
 use tokio::sync::oneshot;
 
+/// How many waiting runs are looked at for each that a job may hold, so that a claim is bounded however many wait.
+const LOOK_AHEAD: usize = 4;
+
 /// The answer to a request to cancel.
 pub type CancelAnswer = oneshot::Sender<Result<()>>;
 
@@ -156,10 +159,14 @@ pub(super) fn cancel(
 pub(super) fn claim(tx: &mut Tx<'_>, id: RunId, sharing: &dyn Sharing, now: Timestamp) -> Result<Option<Job>> {
     let first = runs::get(tx, id)?.ok_or_else(|| Error::internal(format!("{id} waits but is not stored")))?;
     let mut members = vec![first.clone()];
-    if sharing.most() > 1 {
-        for other in queue::behind(tx, &first, sharing.most() * 4)? {
+    // What the server went down under twice runs alone, so that nothing else is blamed.
+    if sharing.most() > 1 && !first.is_suspect() {
+        for other in queue::behind(tx, &first, sharing.most() * LOOK_AHEAD)? {
+            if members.len() >= sharing.most() {
+                break;
+            }
             let Some(other) = runs::get(tx, other)? else { continue };
-            if members.len() < sharing.most() && sharing.can_share(&first.spec, &other.spec) {
+            if members.iter().all(|member| sharing.can_share(&member.spec, &other.spec)) {
                 members.push(other);
             }
         }

@@ -6,7 +6,7 @@ use crate::domain::account::Actor;
 use crate::domain::dataset::{Dataset, DatasetVersion, Digest, VersionNumber};
 use crate::domain::experiment::{Experiment, HyperParameters};
 use crate::domain::ids::{DatasetId, ExperimentId, ModelId, RunId};
-use crate::domain::job::{Ending, Job, NoSharing, RunEvent};
+use crate::domain::job::{Ending, Job, JobRun, NoSharing, RunEvent, Sharing};
 use crate::domain::model::Model;
 use crate::domain::name::Name;
 use crate::domain::run::{MAX_CRASHES, Outcome, Run, RunSpec, RunState};
@@ -40,7 +40,9 @@ struct Paper {
 
 impl Executor for Paper {
     fn start(&self, job: Job) {
-        *self.starts.lock().unwrap().entry(job.runs[0].run).or_default() += 1;
+        for run in &job.runs {
+            *self.starts.lock().unwrap().entry(run.run).or_default() += 1;
+        }
         self.running.lock().unwrap().push(job);
     }
 
@@ -51,6 +53,19 @@ impl Executor for Paper {
     fn stop(&self) {}
 }
 
+/// As the built-in trainer does: runs of a model that differ in their steps, at most three.
+struct Threes;
+
+impl Sharing for Threes {
+    fn most(&self) -> usize {
+        3
+    }
+
+    fn can_share(&self, first: &RunSpec, other: &RunSpec) -> bool {
+        first.version == other.version && first.parameters.steps != other.parameters.steps
+    }
+}
+
 /// A server in miniature: a store on the disk, a scheduler, an executor of paper.
 struct Bench {
     folder: tempfile::TempDir,
@@ -58,6 +73,7 @@ struct Bench {
     store: Option<Store>,
     scheduler: Option<Scheduler>,
     executor: Arc<Paper>,
+    sharing: Arc<dyn Sharing>,
     starts: HashMap<RunId, usize>,
 }
 
@@ -67,6 +83,10 @@ fn open(folder: &Path) -> Store {
 
 impl Bench {
     fn new() -> Self {
+        Self::with(Arc::new(NoSharing))
+    }
+
+    fn with(sharing: Arc<dyn Sharing>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path());
         let clock = Arc::new(Turnable(AtomicU64::new(1_000)));
@@ -76,6 +96,7 @@ impl Bench {
             store: Some(store),
             scheduler: None,
             executor: Arc::default(),
+            sharing,
             starts: HashMap::new(),
         };
         bench.boot(None);
@@ -94,7 +115,7 @@ impl Bench {
         let parts = Parts {
             store: self.store().clone(),
             executor: Arc::clone(&self.executor) as Arc<dyn Executor>,
-            sharing: Arc::new(NoSharing),
+            sharing: Arc::clone(&self.sharing),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             concurrency: SLOTS,
         };
@@ -115,15 +136,19 @@ impl Bench {
     }
 
     fn submit(&self, model: u64) -> RunId {
+        self.submit_steps(model, 1)
+    }
+
+    fn submit_steps(&self, model: u64, steps: u64) -> RunId {
         let store = self.store();
-        store.write(move |tx| submit(tx, model)).wait().unwrap()
+        store.write(move |tx| submit(tx, model, steps)).wait().unwrap()
     }
 
     fn tick(&mut self, messages: Vec<Message>) -> Step {
         self.scheduler.as_mut().unwrap().tick(messages).unwrap()
     }
 
-    /// The job that has run for longest ends so.
+    /// The job that has run for longest ends so, with all its runs.
     fn end_one(&mut self, ending: Ending) -> Option<Step> {
         let job = {
             let mut running = self.executor.running.lock().unwrap();
@@ -132,9 +157,24 @@ impl Bench {
             }
             running.remove(0)
         };
-        let run = &job.runs[0];
-        let ended = RunEvent::Ended { run: run.run, attempt: run.attempt, ending, log: Some(b"ok".to_vec()) };
-        Some(self.tick(vec![Message::Event(ended), Message::Event(RunEvent::SlotFree)]))
+        let mut messages: Vec<Message> = job.runs.iter().map(|run| report(run, ending.clone())).collect();
+        messages.push(Message::Event(RunEvent::SlotFree));
+        Some(self.tick(messages))
+    }
+
+    /// The first run of the job that has run for longest ends so; the job goes on with the others, if there are any.
+    fn end_first_of_one(&mut self, ending: Ending) -> Option<Step> {
+        let first = {
+            let mut running = self.executor.running.lock().unwrap();
+            running.first_mut().filter(|job| job.runs.len() > 1).map(|job| job.runs.remove(0))
+        };
+        first.map(|run| self.tick(vec![report(&run, ending)]))
+    }
+
+    /// The runs of each job, in the order in which they were started.
+    fn jobs(&self) -> Vec<Vec<RunId>> {
+        let running = self.executor.running.lock().unwrap();
+        running.iter().map(|job| job.runs.iter().map(|run| run.run).collect()).collect()
     }
 
     fn running(&self) -> usize {
@@ -155,8 +195,12 @@ impl Bench {
     }
 }
 
+fn report(run: &JobRun, ending: Ending) -> Message {
+    Message::Event(RunEvent::Ended { run: run.run, attempt: run.attempt, ending, log: Some(b"ok".to_vec()) })
+}
+
 /// Makes a run of a model of its own experiment, so that every run has its own result.
-fn submit(tx: &mut crate::store::Tx<'_>, model: u64) -> crate::domain::error::Result<RunId> {
+fn submit(tx: &mut crate::store::Tx<'_>, model: u64, steps: u64) -> crate::domain::error::Result<RunId> {
     let stamp = Stamp::new(Actor::LOCAL, Timestamp(1));
     let (model_id, dataset_id) = (ModelId(model), DatasetId(model + 100));
     let mut model = models::get(tx, model_id)?.unwrap_or(Model {
@@ -167,7 +211,7 @@ fn submit(tx: &mut crate::store::Tx<'_>, model: u64) -> crate::domain::error::Re
         experiments: 0,
     });
     let experiment = ExperimentId(tx.next_id()?);
-    let parameters = HyperParameters::parse("0.1", "1", "1")?;
+    let parameters = HyperParameters::parse("0.1", "1", &steps.to_string())?;
     let ordinal = model.experiments;
     model.experiments += 1;
     let name = Name::parse("e", &format!("e{}", experiment.0))?;
@@ -287,10 +331,64 @@ fn a_run_that_takes_the_server_down_is_held_responsible_alone() {
     assert_eq!(bench.starts[&bad], MAX_CRASHES as usize);
 }
 
+#[test]
+fn a_job_takes_all_that_can_share_it_and_a_turn_is_a_job() {
+    let mut bench = Bench::with(Arc::new(Threes));
+    let sweep: Vec<RunId> = [1, 2, 4, 1, 2, 4, 8].into_iter().map(|steps| bench.submit_steps(1, steps)).collect();
+    let other = bench.submit_steps(2, 1);
+    bench.tick(vec![Message::Wake]);
+    // Steps are told apart by their number, so the second run of 1 step is in another job.
+    assert_eq!(bench.jobs(), [vec![sweep[0], sweep[1], sweep[2]], vec![other]]);
+    bench.end_one(success());
+    assert_eq!(bench.jobs(), [vec![other], vec![sweep[3], sweep[4], sweep[5]]], "models take turns");
+    // A run that is over while its job goes on frees no slot.
+    bench.end_one(success());
+    assert_eq!(bench.jobs(), [vec![sweep[3], sweep[4], sweep[5]], vec![sweep[6]]]);
+    let waiting = bench.submit_steps(1, 1);
+    bench.end_first_of_one(success());
+    assert_eq!(bench.run(sweep[3]).state.name(), "succeeded");
+    assert_eq!((bench.run(sweep[4]).state.name(), bench.run(waiting).state.name()), ("running", "queued"));
+    bench.crash_and_boot();
+    assert_eq!(bench.run(sweep[3]).state.name(), "succeeded");
+    bench.tick(vec![Message::Wake]);
+    assert_eq!(bench.jobs(), [vec![sweep[4], sweep[5], sweep[6]], vec![waiting]], "what is left is grouped anew");
+}
+
+#[test]
+fn suspects_share_nothing() {
+    let mut bench = Bench::with(Arc::new(Threes));
+    let runs: Vec<RunId> = (1..=3).map(|steps| bench.submit_steps(1, steps)).collect();
+    bench.tick(vec![Message::Wake]);
+    for _ in 0..2 {
+        assert_eq!(bench.jobs(), [runs.clone()]);
+        bench.crash_and_boot();
+        bench.tick(vec![Message::Wake]);
+    }
+    assert_eq!(bench.running(), 0);
+    bench.clock.0.fetch_add(super::SUSPECT_DELAY_MS, Ordering::Relaxed);
+    bench.tick(vec![Message::Wake]);
+    for run in runs {
+        assert_eq!(bench.jobs(), [vec![run]]);
+        bench.end_one(success());
+    }
+}
+
+#[test]
+fn a_claim_looks_at_a_bounded_number_of_runs() {
+    let mut bench = Bench::with(Arc::new(Threes));
+    let first = bench.submit_steps(1, 1);
+    let alike: Vec<RunId> = (0..20).map(|_| bench.submit_steps(1, 1)).collect();
+    let far = bench.submit_steps(1, 2);
+    bench.tick(vec![Message::Wake]);
+    assert_eq!(bench.jobs(), [vec![first], vec![alike[0]]]);
+    assert_eq!(bench.run(far).state.name(), "queued");
+}
+
 #[derive(Debug, Clone)]
 enum Happening {
-    Submit(u64),
+    Submit(u64, u64),
     End(u8),
+    EndFirst(u8),
     Cancel(usize),
     Stale(usize),
     Wait,
@@ -300,8 +398,9 @@ enum Happening {
 
 fn happenings() -> impl Strategy<Value = Vec<Happening>> {
     let one = prop_oneof![
-        4 => (1u64..4).prop_map(Happening::Submit),
+        4 => (1u64..4, 1u64..4).prop_map(|(model, steps)| Happening::Submit(model, steps)),
         6 => (0u8..3).prop_map(Happening::End),
+        2 => (0u8..3).prop_map(Happening::EndFirst),
         1 => (0usize..20).prop_map(Happening::Cancel),
         1 => (0usize..20).prop_map(Happening::Stale),
         2 => Just(Happening::Wait),
@@ -322,17 +421,18 @@ fn ending(kind: u8) -> Ending {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if std::env::var_os("TRAINYARD_LONG").is_some() { 1000 } else { 32 }))]
     #[test]
-    fn whatever_happens_no_run_is_lost(happenings in happenings()) {
-        let mut bench = Bench::new();
+    fn whatever_happens_no_run_is_lost(happenings in happenings(), shares in any::<bool>()) {
+        let mut bench = if shares { Bench::with(Arc::new(Threes)) } else { Bench::new() };
         let mut all: Vec<RunId> = Vec::new();
         let mut shown: BTreeMap<RunId, String> = BTreeMap::new();
         for happening in happenings {
             match happening {
-                Happening::Submit(model) => {
-                    all.push(bench.submit(model));
+                Happening::Submit(model, steps) => {
+                    all.push(bench.submit_steps(model, steps));
                     bench.tick(vec![Message::Wake]);
                 }
                 Happening::End(kind) => { bench.end_one(ending(kind)); }
+                Happening::EndFirst(kind) => { bench.end_first_of_one(ending(kind)); }
                 Happening::Wait => {
                     bench.clock.0.fetch_add(super::SUSPECT_DELAY_MS, Ordering::Relaxed);
                     bench.tick(vec![Message::Wake]);

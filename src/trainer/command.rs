@@ -82,6 +82,11 @@ impl Command {
 
     /// The whole list of arguments for one run.
     pub fn arguments_for(&self, parameters: &HyperParameters, target: &Target) -> Vec<OsString> {
+        self.arguments_for_job(parameters, &[parameters.steps], target)
+    }
+
+    /// The whole list of arguments for runs that differ in nothing but their `steps`: `--k 1000,2000,4000`.
+    pub fn arguments_for_job(&self, parameters: &HyperParameters, steps: &[u64], target: &Target) -> Vec<OsString> {
         let mut words = self.arguments.clone();
         let (flag, path) = match target {
             Target::Images(folder) => ("--images", folder.as_os_str()),
@@ -89,7 +94,8 @@ impl Command {
         };
         words.extend(["--i".into(), parameters.learning_rate.to_string().into()]);
         words.extend(["--j".into(), parameters.layers.to_string().into()]);
-        words.extend(["--k".into(), parameters.steps.to_string().into()]);
+        let steps: Vec<String> = steps.iter().map(u64::to_string).collect();
+        words.extend(["--k".into(), steps.join(",").into()]);
         words.extend([OsString::from(flag), path.to_owned()]);
         words
     }
@@ -222,6 +228,8 @@ mod tests {
         let line: Vec<_> = line.iter().map(|word| word.to_string_lossy().into_owned()).collect();
         let script = folder.path().join("train.py").display().to_string();
         assert_eq!(line, [&script, "--fast", "--i", "1", "--j", "2", "--k", "3000", "--images", "/data/x/"]);
+        let line = command.arguments_for_job(&parameters, &[1000, 3000], &Target::Images("/data/x/".into()));
+        assert_eq!(line[6..8], ["--k", "1000,3000"]);
     }
 
     #[test]

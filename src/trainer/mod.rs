@@ -7,3 +7,4 @@ pub mod classify;
 pub mod command;
 pub mod nn;
 pub mod output;
+pub mod sharing;

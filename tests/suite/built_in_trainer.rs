@@ -110,6 +110,43 @@ fn equal_runs_give_equal_bytes_and_other_seeds_others() {
 }
 
 #[test]
+fn one_training_for_several_step_counts_gives_what_each_alone_gives() {
+    let (images, root) = (dataset(25), tempfile::tempdir().unwrap());
+    let with = |model: &Path, environment: &[(&str, &str)], i: &str, j: &str, k: &str| {
+        let folder = images.path().to_str().unwrap();
+        let output = trainyard(model, environment, &["train", "--i", i, "--j", j, "--k", k, "--images", folder]);
+        assert!(output.status.success(), "{output:?}");
+        stdout(&output).into_iter().filter(|line| line.get("step").is_none()).collect::<Vec<_>>()
+    };
+    let weights = |folder: &Path| fs::read(folder.join("model.safetensors")).unwrap();
+    for i in ["0.001", "0.01", "0.1"] {
+        for j in ["1", "2", "4"] {
+            let together = root.path().join(format!("{i}-{j}"));
+            fs::create_dir(&together).unwrap();
+            let results = with(&together, &[], i, j, "30,15,60");
+            assert_eq!(results.len(), 3);
+            for (k, result) in ["15", "30", "60"].into_iter().zip(&results) {
+                let alone = tempfile::tempdir().unwrap();
+                assert_eq!(with(alone.path(), &[], i, j, k), [result.clone()]);
+                assert_eq!(weights(alone.path()), weights(&together.join(format!("k{k}"))), "--i {i} --j {j} --k {k}");
+            }
+        }
+    }
+    // A server says where each model goes.
+    let (one, two) = (root.path().join("one"), root.path().join("two"));
+    [&one, &two].iter().for_each(|folder| fs::create_dir(folder).unwrap());
+    let job = serde_json::json!([{ "k": 15, "run": "a", "folder": one }, { "k": 30, "run": "b", "folder": two }]);
+    with(root.path(), &[("TRAINYARD_JOB", &job.to_string())], "0.01", "2", "15,30");
+    assert_eq!(weights(&one), weights(&root.path().join("0.01-2/k15")));
+    assert_eq!(weights(&two), weights(&root.path().join("0.01-2/k30")));
+    for bad in ["[]", "no JSON", &job.to_string().replace("30", "31")] {
+        let folder = images.path().to_str().unwrap();
+        let args = ["train", "--i", "0.01", "--j", "1", "--k", "15,30", "--images", folder];
+        assert!(error(&trainyard(root.path(), &[("TRAINYARD_JOB", bad)], &args)).contains("TRAINYARD_JOB"));
+    }
+}
+
+#[test]
 fn links_to_stored_images_are_followed_and_names_do_not_matter() {
     let (images, links, model) = (dataset(12), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     for label in ["top", "bottom"] {

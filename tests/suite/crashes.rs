@@ -1,6 +1,6 @@
 //! The server goes down, by request or by force, and comes back: nothing is lost, nothing runs on without it.
 
-use crate::harness::process::{lives, pids};
+use crate::harness::process::{children_of, lives, pids};
 use crate::harness::wait::wait_within;
 use crate::harness::{Server, Yard, images, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -231,18 +231,6 @@ fn a_guard_that_was_killed_is_replaced() {
     let children = family(&yard, 1);
     server.kill9();
     gone(&children);
-}
-
-/// The processes that a process started and that live.
-fn children_of(parent: u32) -> Vec<u32> {
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let of_parent = |pid: &u32| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let after = stat.rsplit_once(") ").map(|(_, rest)| rest.to_owned()).unwrap_or_default();
-        after.split(' ').nth(1) == Some(&parent.to_string())
-    };
-    pids.filter(of_parent).filter(|pid| lives(*pid)).collect()
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod disk;
 mod endings;
 mod experiments_api;
 mod harness;
+mod jobs;
 mod output_forms;
 mod predictions;
 mod results;

@@ -142,12 +142,12 @@ impl Order {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::path::Path;
 
     /// Two classes of 8 x 8 pictures: bright above, bright below.
-    fn folder(root: &Path) {
+    pub(in super::super) fn folder(root: &Path) {
         for class in 0..2u8 {
             let folder = root.join(format!("class{class}"));
             std::fs::create_dir(&folder).unwrap();

@@ -37,8 +37,8 @@ mod scan;
 mod tests;
 mod value;
 
-pub use lines::MAX_LINE;
+pub use lines::{MAX_LINE, readable};
 pub use names::MAX_NAME;
-pub use outcome::{NO_ACCURACY, Outcome, Point, Prediction, Printed, ScriptResult, combine};
+pub use outcome::{MAX_JOB_RUNS, NO_ACCURACY, Outcome, Point, Prediction, Printed, ScriptResult, combine};
 pub use parser::{MAX_POINTS, OutputParser};
 pub use scan::MAX_METRICS;

@@ -14,7 +14,7 @@ pub const NO_ACCURACY: &str =
     "the script printed no accuracy; print a line such as accuracy: 0.93 or {\"accuracy\": 0.93}";
 
 /// Most step counts of one job whose results are told apart.
-const MAX_JOB_RUNS: usize = 64;
+pub const MAX_JOB_RUNS: usize = 64;
 
 /// One point of the metrics' curves.
 #[derive(Debug, Clone, PartialEq)]

@@ -36,3 +36,15 @@ pub fn lives(pid: u32) -> bool {
 pub fn pids(file: &std::path::Path) -> Vec<u32> {
     fs::read_to_string(file).unwrap_or_default().lines().filter_map(|line| line.trim().parse().ok()).collect()
 }
+
+/// The processes that a process started and that live.
+pub fn children_of(parent: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let of_parent = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let after = stat.rsplit_once(") ").map(|(_, rest)| rest.to_owned()).unwrap_or_default();
+        after.split(' ').nth(1) == Some(&parent.to_string())
+    };
+    pids.filter(of_parent).filter(|pid| lives(*pid)).collect()
+}
