@@ -4,8 +4,9 @@
 
 use super::{CliError, environment, note, print_line};
 use crate::trainer::classify::architecture::MAX_LAYERS;
+use crate::trainer::classify::card::Training;
 use crate::trainer::classify::dataset::Dataset;
-use crate::trainer::classify::model_file::{self, Training};
+use crate::trainer::classify::model_file;
 use crate::trainer::classify::train::{HyperParameters, Trainer};
 use crate::trainer::nn::loss::BatchLoss;
 use serde::Serialize;
@@ -20,8 +21,9 @@ const MEASURING_SHARE: u32 = 20;
 /// Train an image classifier on one folder of images per class.
 ///
 /// A fifth of each class is held out to measure the accuracy on; which images, depends on their content and on
-/// TRAINYARD_SEED alone. The last line printed is the result as JSON. The model is written to model.safetensors in
-/// TRAINYARD_MODEL_DIR, or in the working directory.
+/// TRAINYARD_SEED alone. The last line printed is the result as JSON. The model is written to
+/// TRAINYARD_MODEL_DIR, or to the working directory: model.safetensors for `trainyard test`, and model.onnx, which takes
+/// pictures of the network's size as bytes and gives probabilities, for other programs.
 #[derive(Debug, clap::Args)]
 pub struct TrainArgs {
     /// Learning rate, above 0, for example 0.01
@@ -76,23 +78,26 @@ pub fn run(args: &TrainArgs) -> Result<(), CliError> {
     let mut trainer = Trainer::new(&dataset, parameters, isa);
     let validation = train(&mut trainer, args.k)?;
     let training = trainer.measure_training_part();
-    let accuracy = validation.accuracy() as f32;
+    let (accuracy, loss) = (validation.accuracy() as f32, validation.mean() as f32);
+    let training_accuracy = training.accuracy() as f32;
     model_file::save(
         &environment::model_dir(),
         trainer.network(),
         &Training {
             labels: &dataset.labels,
             normalisation: &dataset.normalisation,
+            temperature: 1.0,
             learning_rate: args.i,
             steps: args.k,
             seed,
-            accuracy,
+            dataset_version: environment::dataset_version(),
+            metrics: &[("accuracy", accuracy), ("val_loss", loss), ("train_accuracy", training_accuracy)],
         },
     )?;
     print_line(&Outcome {
         accuracy,
-        val_loss: validation.mean() as f32,
-        train_accuracy: training.accuracy() as f32,
+        val_loss: loss,
+        train_accuracy: training_accuracy,
         train_images: dataset.train.len(),
         validation_images: dataset.validation.len(),
         classes: dataset.labels.len(),

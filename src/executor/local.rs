@@ -174,7 +174,7 @@ impl Shared {
         let spec = ChildSpec {
             program: self.settings.train.program.clone(),
             arguments: self.settings.train.arguments_for(&run.spec.parameters, &Target::Images(images)),
-            environment: self.settings.environment.for_run(run.run, &run.names, run.spec.seed, &folder),
+            environment: self.settings.environment.for_run(run.run, &run.names, &run.spec, &folder),
             folder,
             timeout: self.settings.timeout,
             grace: self.settings.grace,
