@@ -52,3 +52,9 @@ pub fn isa() -> Result<Isa, CliError> {
     let expected = "baseline, avx2 or avx512, as far as this processor has it";
     Isa::named(&value).ok_or(CliError::Environment { name: "TRAINYARD_ISA", value, expected })
 }
+
+/// `TRAINYARD_DATASET_VERSION`, nothing where it is not set.
+pub fn dataset_version() -> Option<String> {
+    let value = env::var_os("TRAINYARD_DATASET_VERSION").filter(|value| !value.is_empty());
+    value.map(|value| value.to_string_lossy().into_owned())
+}

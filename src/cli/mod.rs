@@ -78,6 +78,14 @@ pub enum CliError {
         /// What it has to be.
         expected: &'static str,
     },
+    /// Files that are no images.
+    #[error("{unreadable} of {of} files are no images that can be read; their lines say why")]
+    Unreadable {
+        /// How many.
+        unreadable: usize,
+        /// Of how many.
+        of: usize,
+    },
     /// Standard output is gone.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),

@@ -5,8 +5,9 @@
 use super::{CliError, environment, note, print_line};
 use crate::trainer::classify::ClassifyError;
 use crate::trainer::classify::architecture::MAX_LAYERS;
+use crate::trainer::classify::card::Training;
 use crate::trainer::classify::dataset::Dataset;
-use crate::trainer::classify::model_file::{self, Training};
+use crate::trainer::classify::model_file;
 use crate::trainer::classify::session::{Checkpoint, Event, Progress, Session};
 use crate::trainer::classify::train::{HyperParameters, Trainer};
 use crate::trainer::output::MAX_JOB_RUNS;
@@ -17,8 +18,9 @@ use std::{fs, io};
 /// Train an image classifier on one folder of images per class.
 ///
 /// A fifth of each class is held out to measure the accuracy on; which images, depends on their content and on
-/// TRAINYARD_SEED alone. The last line printed is the result as JSON. The model is written to model.safetensors in
-/// TRAINYARD_MODEL_DIR, or in the working directory.
+/// TRAINYARD_SEED alone. The last line printed is the result as JSON. The model is written to
+/// TRAINYARD_MODEL_DIR, or to the working directory: model.safetensors for `trainyard test`, and model.onnx, which takes
+/// pictures of the network's size as bytes and gives probabilities, for other programs.
 #[derive(Debug, clap::Args)]
 pub struct TrainArgs {
     /// Learning rate, above 0, for example 0.01
@@ -165,10 +167,16 @@ fn save(
     let training = Training {
         labels: &dataset.labels,
         normalisation: &dataset.normalisation,
+        temperature: 1.0,
         learning_rate: args.i,
         steps: checkpoint.steps,
         seed,
-        accuracy: checkpoint.validation.accuracy() as f32,
+        dataset_version: environment::dataset_version(),
+        metrics: &[
+            ("accuracy", checkpoint.validation.accuracy() as f32),
+            ("val_loss", checkpoint.validation.mean() as f32),
+            ("train_accuracy", checkpoint.training.accuracy() as f32),
+        ],
     };
     model_file::save(folder, session.network(), &training)?;
     Ok(())

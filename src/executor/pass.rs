@@ -143,7 +143,7 @@ impl Pass<'_> {
         // What is told to one run alone is told of the longest.
         let Member { run, folder, .. } = self.live.last()?;
         let steps: Vec<u64> = self.live.iter().map(Member::steps).collect();
-        let mut environment = settings.environment.for_run(run.run, &run.names, run.spec.seed, folder);
+        let mut environment = settings.environment.for_run(run.run, &run.names, &run.spec, folder);
         if self.live.len() > 1 {
             let entries: Vec<JobEntry> = self.live.iter().map(entry).collect();
             environment.push((JOB.into(), serde_json::json!(entries).to_string().into()));

@@ -112,7 +112,7 @@ impl Shared {
         let spec = ChildSpec {
             program: settings.test.program.clone(),
             arguments: settings.test.arguments_for(&request.spec.parameters, &target),
-            environment: settings.environment.for_run(request.run, &request.names, request.spec.seed, &folder),
+            environment: settings.environment.for_run(request.run, &request.names, &request.spec, &folder),
             folder,
             timeout: settings.timeout,
             grace: Duration::from_secs(1),

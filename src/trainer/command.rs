@@ -5,6 +5,7 @@
 use crate::domain::experiment::HyperParameters;
 use crate::domain::ids::RunId;
 use crate::domain::job::RunNames;
+use crate::domain::run::RunSpec;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -188,7 +189,7 @@ impl BaseEnvironment {
     }
 
     /// The environment of one run.
-    pub fn for_run(&self, run: RunId, names: &RunNames, seed: u32, folder: &Path) -> Vec<(OsString, OsString)> {
+    pub fn for_run(&self, run: RunId, names: &RunNames, spec: &RunSpec, folder: &Path) -> Vec<(OsString, OsString)> {
         let mut variables = self.variables.clone();
         let mut set = |name: &str, value: OsString| {
             // What the user lists wins over what we would set, but for the facts of the run.
@@ -201,7 +202,8 @@ impl BaseEnvironment {
         set("TRAINYARD_EXPERIMENT", names.experiment.clone().into());
         set("TRAINYARD_DATASET", names.dataset.clone().into());
         set("TRAINYARD_MODEL_DIR", folder.into());
-        set("TRAINYARD_SEED", seed.to_string().into());
+        set("TRAINYARD_DATASET_VERSION", spec.version.number.0.to_string().into());
+        set("TRAINYARD_SEED", spec.seed.to_string().into());
         variables
     }
 }
@@ -209,6 +211,8 @@ impl BaseEnvironment {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::dataset::{DatasetVersion, VersionNumber};
+    use crate::domain::ids::{DatasetId, ExperimentId, ModelId};
 
     fn search(folder: &Path) -> SearchPath {
         SearchPath { folders: vec![folder.to_owned()], path: "/usr/bin:/bin".into(), own: "/own/trainyard".into() }
@@ -253,7 +257,14 @@ mod tests {
             _ => None,
         };
         let base = BaseEnvironment::new(lookup, &words(&["CUDA_VISIBLE_DEVICES"]), 0, "mark");
-        let all = base.for_run(RunId(38), &RunNames::default(), 7, Path::new("/runs/x"));
+        let spec = RunSpec {
+            model: ModelId(1),
+            experiment: ExperimentId(2),
+            version: DatasetVersion { dataset: DatasetId(3), number: VersionNumber(4) },
+            parameters: HyperParameters::parse("0.1", "2", "3000").unwrap(),
+            seed: 7,
+        };
+        let all = base.for_run(RunId(38), &RunNames::default(), &spec, Path::new("/runs/x"));
         let get =
             |name: &str| all.iter().find(|(key, _)| key == name).map(|(_, value)| value.to_string_lossy().into_owned());
         assert_eq!(get("SECRET"), None);
@@ -261,5 +272,6 @@ mod tests {
         assert_eq!(get("OMP_NUM_THREADS").as_deref(), Some("1"));
         assert_eq!(get("TRAINYARD_RUN_ID").as_deref(), Some("run_0000000000016"));
         assert_eq!(get("TRAINYARD_SEED").as_deref(), Some("7"));
+        assert_eq!(get("TRAINYARD_DATASET_VERSION").as_deref(), Some("4"));
     }
 }

@@ -34,8 +34,13 @@ fn error(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let text = String::from_utf8(output.stderr.clone()).unwrap();
     assert!(text.starts_with("error: "), "{text}");
-    assert!(!String::from_utf8_lossy(&output.stdout).contains("probabilities"));
     text
+}
+
+/// A refusal that answers nothing.
+fn refused(output: &Output) -> String {
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("probabilities"));
+    error(output)
 }
 
 /// A grey picture of class 0 (bright above) or 1 (bright below), different for each number.
@@ -88,7 +93,8 @@ fn training_and_testing_go_together() {
         assert_eq!(answer["probabilities"].as_object().unwrap().len(), 2);
     }
     let left: Vec<_> = fs::read_dir(model.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(left.iter().all(|name| name == "model.safetensors" || name == "unseen.bmp"), "{left:?}");
+    let known = ["model.safetensors", "model.onnx", "unseen.bmp"];
+    assert!(left.len() == 3 && left.iter().all(|name| known.iter().any(|known| name == known)), "{left:?}");
 }
 
 #[test]
@@ -98,7 +104,8 @@ fn equal_runs_give_equal_bytes_and_other_seeds_others() {
         let model = tempfile::tempdir().unwrap();
         let output = train(images.path(), model.path(), environment);
         assert!(output.status.success(), "{output:?}");
-        (stdout(&output).pop().unwrap(), fs::read(model.path().join("model.safetensors")).unwrap())
+        let files = ["model.safetensors", "model.onnx"].map(|name| fs::read(model.path().join(name)).unwrap());
+        (stdout(&output).pop().unwrap(), files)
     };
     for isa in ["baseline", "avx2", "avx512"] {
         if trainyard::trainer::nn::kernels::Isa::named(isa).is_some() {
@@ -162,7 +169,7 @@ fn links_to_stored_images_are_followed_and_names_do_not_matter() {
     assert!(train(images.path(), model.path(), &[]).status.success());
     assert_eq!(fs::read(model.path().join("model.safetensors")).unwrap(), weights);
     fs::remove_file(images.path().join("top/3.png")).unwrap();
-    assert!(error(&train(links.path(), model.path(), &[])).contains("renamed-96"));
+    assert!(refused(&train(links.path(), model.path(), &[])).contains("renamed-96"));
 }
 
 #[test]
@@ -192,32 +199,32 @@ fn colour_and_mixed_formats_and_sizes_are_learned_from() {
 fn folders_that_cannot_be_learned_from_say_what_to_do() {
     let model = tempfile::tempdir().unwrap();
     let empty = tempfile::tempdir().unwrap();
-    assert!(error(&train(empty.path(), model.path(), &[])).contains("holds no images"));
-    assert!(error(&train(&empty.path().join("nowhere"), model.path(), &[])).contains("nowhere"));
+    assert!(refused(&train(empty.path(), model.path(), &[])).contains("holds no images"));
+    assert!(refused(&train(&empty.path().join("nowhere"), model.path(), &[])).contains("nowhere"));
 
     picture(0, 0).save(empty.path().join("loose.png")).unwrap();
     assert!(
-        error(&train(empty.path(), model.path(), &[]))
+        refused(&train(empty.path(), model.path(), &[]))
             .contains("the images have no labels: put them in one folder per class")
     );
 
     let one_class = dataset(5);
     fs::remove_dir_all(one_class.path().join("top")).unwrap();
-    assert!(error(&train(one_class.path(), model.path(), &[])).contains("\"bottom\""));
+    assert!(refused(&train(one_class.path(), model.path(), &[])).contains("\"bottom\""));
 
     let small = dataset(5);
     for number in 1..5 {
         fs::copy(small.path().join("top/0.png"), small.path().join(format!("top/{number}.png"))).unwrap();
     }
-    let text = error(&train(small.path(), model.path(), &[]));
+    let text = refused(&train(small.path(), model.path(), &[]));
     assert!(text.contains("\"top\"") && text.contains("at least 2"), "{text}");
 
     let broken = dataset(5);
     fs::write(broken.path().join("top/2.png"), b"no image").unwrap();
-    assert!(error(&train(broken.path(), model.path(), &[])).contains("top/2.png"));
+    assert!(refused(&train(broken.path(), model.path(), &[])).contains("top/2.png"));
     let whole = fs::read(broken.path().join("top/3.png")).unwrap();
     fs::write(broken.path().join("top/2.png"), &whole[..whole.len() / 2]).unwrap();
-    assert!(error(&train(broken.path(), model.path(), &[])).contains("top/2.png"));
+    assert!(refused(&train(broken.path(), model.path(), &[])).contains("top/2.png"));
     assert!(!model.path().join("model.safetensors").exists());
 }
 
@@ -228,7 +235,7 @@ fn training_that_breaks_down_and_bad_settings_say_what_to_change() {
     let with = |i: &str, j: &str, k: &str| {
         trainyard(model.path(), &[], &["train", "--i", i, "--j", j, "--k", k, "--images", folder])
     };
-    assert!(error(&with("1e30", "2", "50")).contains("smaller --i"));
+    assert!(refused(&with("1e30", "2", "50")).contains("smaller --i"));
     for (i, j, k) in
         [("0", "1", "1"), ("-1", "1", "1"), ("nan", "1", "1"), ("1", "0", "1"), ("1", "65", "1"), ("1", "1", "0")]
     {
@@ -236,21 +243,21 @@ fn training_that_breaks_down_and_bad_settings_say_what_to_change() {
         assert!(!refused.status.success(), "{i} {j} {k}");
         assert!(refused.stdout.is_empty() && String::from_utf8_lossy(&refused.stderr).contains("error"), "{refused:?}");
     }
-    assert!(error(&train(images.path(), model.path(), &[("TRAINYARD_SEED", "x")])).contains("TRAINYARD_SEED"));
-    assert!(error(&train(images.path(), model.path(), &[("TRAINYARD_ISA", "mmx")])).contains("TRAINYARD_ISA"));
-    assert!(error(&train(images.path(), &model.path().join("missing"), &[])).contains("write the model"));
+    assert!(refused(&train(images.path(), model.path(), &[("TRAINYARD_SEED", "x")])).contains("TRAINYARD_SEED"));
+    assert!(refused(&train(images.path(), model.path(), &[("TRAINYARD_ISA", "mmx")])).contains("TRAINYARD_ISA"));
+    assert!(refused(&train(images.path(), &model.path().join("missing"), &[])).contains("write the model"));
 }
 
 #[test]
 fn models_and_images_that_cannot_be_used_say_what_to_do() {
     let (images, model) = (dataset(8), tempfile::tempdir().unwrap());
     let (file, good) = (model.path().join("model.safetensors"), images.path().join("top/0.png"));
-    assert!(error(&test(&good, model.path())).contains("run `train` first"));
+    assert!(refused(&test(&good, model.path())).contains("run `train` first"));
     assert!(train(images.path(), model.path(), &[]).status.success());
     let bad = images.path().join("bad.png");
     fs::write(&bad, b"not an image").unwrap();
-    assert!(error(&test(&bad, model.path())).contains("bad.png"));
-    assert!(error(&test(&images.path().join("none.png"), model.path())).contains("none.png"));
+    assert!(refused(&test(&bad, model.path())).contains("bad.png"));
+    assert!(refused(&test(&images.path().join("none.png"), model.path())).contains("none.png"));
 
     let whole = fs::read(&file).unwrap();
     let mut flipped = whole.clone();
@@ -262,10 +269,58 @@ fn models_and_images_that_cannot_be_used_say_what_to_do() {
     lying[side + 11] = b'3';
     for damaged in [&b""[..], b"short", &whole[..whole.len() - 4], &flipped, &long_header, &lying] {
         fs::write(&file, damaged).unwrap();
-        assert!(error(&test(&good, model.path())).contains("train again"));
+        assert!(refused(&test(&good, model.path())).contains("train again"));
     }
     fs::write(&file, whole).unwrap();
     assert!(test(&good, model.path()).status.success());
+}
+
+#[test]
+fn either_model_file_gives_the_same_digits() {
+    let (images, model) = (dataset(25), tempfile::tempdir().unwrap());
+    assert!(train(images.path(), model.path(), &[("TRAINYARD_DATASET_VERSION", "12")]).status.success());
+    let image = images.path().join("top/3.png");
+    let (tensors, onnx) = (model.path().join("model.safetensors"), model.path().join("model.onnx"));
+    assert!(String::from_utf8_lossy(&fs::read(&tensors).unwrap()).contains("\\\"dataset_version\\\":\\\"12\\\""));
+    let answer = test(&image, model.path()).stdout;
+    let whole = fs::read(&onnx).unwrap();
+    // While there is a safetensors file, the other does not matter.
+    fs::write(&onnx, b"damaged").unwrap();
+    assert_eq!(test(&image, model.path()).stdout, answer);
+    fs::remove_file(&tensors).unwrap();
+    assert!(refused(&test(&image, model.path())).contains("model.onnx is not a usable model"));
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    for damaged in [&b""[..], b"\x08", &whole[..whole.len() - 4], &flipped] {
+        fs::write(&onnx, damaged).unwrap();
+        assert!(refused(&test(&image, model.path())).contains("train again"));
+    }
+    fs::write(&onnx, whole).unwrap();
+    assert_eq!(test(&image, model.path()).stdout, answer);
+}
+
+#[test]
+fn a_folder_of_images_gets_a_line_each() {
+    let (images, model) = (dataset(20), tempfile::tempdir().unwrap());
+    assert!(train(images.path(), model.path(), &[]).status.success());
+    picture(0, 77).save(images.path().join("loose.png")).unwrap();
+    let folder = images.path().to_str().unwrap();
+    let all = || trainyard(model.path(), &[], &["test", "--i", "0.01", "--j", "2", "--k", "60", "--images", folder]);
+    let lines = stdout(&all());
+    let named: Vec<_> = lines.iter().map(|line| line["image"].as_str().unwrap().to_owned()).collect();
+    assert_eq!((named.len(), named[0].as_str(), named[20].as_str()), (41, "bottom/0.png", "loose.png"));
+    assert!(named.is_sorted_by(|a, b| Path::new(a) < Path::new(b)));
+    for (name, line) in named.iter().zip(&lines).step_by(7) {
+        let mut alone = stdout(&test(&images.path().join(name), model.path())).pop().unwrap();
+        alone["image"] = name.as_str().into();
+        assert_eq!(*line, alone);
+    }
+    fs::write(images.path().join("top/0.png"), b"no image").unwrap();
+    let output = all();
+    assert!(error(&output).contains("1 of 41"));
+    let lines = stdout(&output);
+    assert_eq!((lines.len(), &lines[21]["image"]), (41, &"top/0.png".into()));
+    assert!(lines[21]["error"].as_str().unwrap().contains("not a PNG"), "{}", lines[21]);
 }
 
 #[test]

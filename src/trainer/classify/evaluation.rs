@@ -273,13 +273,15 @@ mod tests {
         let found = evaluate(&probabilities, &[0, 1, 1, 2], 3);
         assert_eq!(found.confusion, [[1, 0, 0], [1, 1, 0], [1, 0, 0]]);
         assert_eq!((found.accuracy, found.errors), (0.5, 2));
-        let figures = |class: usize| (found.classes[class].precision, found.classes[class].recall, found.classes[class].f1);
+        let figures =
+            |class: usize| (found.classes[class].precision, found.classes[class].recall, found.classes[class].f1);
         assert_eq!(figures(0), (Some(1.0 / 3.0), 1.0, 0.5));
         assert_eq!(figures(1), (Some(1.0), 0.5, 2.0 / 3.0));
         assert_eq!(figures(2), (None, 0.0, 0.0));
         assert_eq!(found.balanced_accuracy, 0.5);
         // The surer error comes first.
-        let errors: Vec<_> = found.misclassified.iter().map(|error| (error.image.as_str(), error.label.as_str())).collect();
+        let errors: Vec<_> =
+            found.misclassified.iter().map(|error| (error.image.as_str(), error.label.as_str())).collect();
         assert_eq!(errors, [("image 2", "c1"), ("image 3", "c2")]);
         assert_eq!(found.misclassified[0].probabilities[0].0, "c0");
     }
