@@ -3,6 +3,7 @@
 mod demo;
 mod environment;
 mod guard;
+mod interrupt;
 mod measure;
 mod serve;
 mod test;
@@ -78,6 +79,9 @@ pub enum CliError {
         /// What it has to be.
         expected: &'static str,
     },
+    /// Signals cannot be waited for.
+    #[error("cannot wait for signals: {0}")]
+    Signals(io::Error),
     /// Standard output is gone.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
