@@ -16,6 +16,11 @@ pub fn seed() -> Result<u64, CliError> {
     value.parse().map_err(|_| CliError::Environment { name: "TRAINYARD_SEED", value, expected })
 }
 
+/// Whether a server started this and reads what it prints: then `TRAINYARD_RUN_ID` is set.
+pub fn is_run_of_a_server() -> bool {
+    env::var_os("TRAINYARD_RUN_ID").is_some_and(|value| !value.is_empty())
+}
+
 /// `TRAINYARD_MODEL_DIR`, the working directory where it is not set.
 pub fn model_dir() -> PathBuf {
     env::var_os("TRAINYARD_MODEL_DIR")

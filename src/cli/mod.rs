@@ -3,6 +3,7 @@
 mod demo;
 mod environment;
 mod guard;
+mod interrupt;
 mod measure;
 mod serve;
 mod test;
@@ -86,6 +87,9 @@ pub enum CliError {
         /// Of how many.
         of: usize,
     },
+    /// Signals cannot be waited for.
+    #[error("cannot wait for signals: {0}")]
+    Signals(io::Error),
     /// Standard output is gone.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),

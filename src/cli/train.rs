@@ -1,44 +1,82 @@
 //! `train`: learns to tell the classes of a folder of images apart.
 //!
-//! It prints the curve and the results as the trainer contract wants them. It must not know how training works.
+//! The flags, and what is done in which order. It must not know how training works or how it is shown.
 
-use super::{CliError, environment, note, print_line};
+mod report;
+
+use super::interrupt::Interrupt;
+use super::{CliError, environment, note};
 use crate::trainer::classify::ClassifyError;
 use crate::trainer::classify::architecture::MAX_LAYERS;
 use crate::trainer::classify::card::Training;
 use crate::trainer::classify::dataset::Dataset;
 use crate::trainer::classify::model_file;
-use crate::trainer::classify::session::{Checkpoint, Event, Progress, Session};
+use crate::trainer::classify::session::{Checkpoint, Event, Session};
 use crate::trainer::classify::train::{HyperParameters, Trainer};
+use crate::trainer::nn::kernels::Isa;
+use crate::trainer::nn::network::Network;
 use crate::trainer::output::MAX_JOB_RUNS;
-use serde::Serialize;
+use report::Report;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// Train an image classifier on one folder of images per class.
 ///
 /// A fifth of each class is held out to measure the accuracy on; which images, depends on their content and on
-/// TRAINYARD_SEED alone. The last line printed is the result as JSON. The model is written to
-/// TRAINYARD_MODEL_DIR, or to the working directory: model.safetensors for `trainyard test`, and model.onnx, which takes
-/// pictures of the network's size as bytes and gives probabilities, for other programs.
+/// TRAINYARD_SEED alone, so that trainings on the same images compare. The model is written to model.safetensors for
+/// `trainyard test`, and to model.onnx, which takes pictures of the network's size as bytes and gives probabilities, for
+/// other programs.
+///
+/// People are shown how it goes and a table at the end; a server, or --json, gets a JSON object a line: one about every
+/// half second, {"step":200,"loss":0.41,"accuracy":0.87,...}, and the result, {"k":1000,"accuracy":0.93,...}. Either way
+/// the last line that carries an accuracy is the result.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = AFTER_HELP)]
 pub struct TrainArgs {
     /// Learning rate, above 0, for example 0.01
+    ///
+    /// How far each step goes. Too low, and the steps do not suffice; too high, and the loss jumps about or leaves the
+    /// range of numbers, which ends the training with a message. 0.001, 0.01 and 0.1 are worth trying.
     #[arg(long, value_name = "RATE", value_parser = learning_rate, allow_negative_numbers = true)]
     i: f64,
     /// Number of convolution layers, 1 to 64
+    ///
+    /// More layers see more of a picture at once and take longer. 1, 2 and 4 are worth trying.
     #[arg(long, value_name = "LAYERS", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LAYERS)), allow_negative_numbers = true)]
     j: u32,
-    /// Number of training steps, at least 1, each on a batch of 32 images
+    /// Number of training steps, at least 1, each on a batch of 32 images; several with commas between
     ///
-    /// Several, such as 1000,2000,4000, give a result and a model for each, the same as trainings of their own would,
-    /// in the time of the longest. The models go into folders k1000, k2000 and k4000.
+    /// Several, such as 1000,2000,4000, give a result and a model for each, in the time of the longest, and the same
+    /// ones, bit for bit, as a training for each would. The models go into folders of their own, k1000, k2000, k4000.
     #[arg(long, value_name = "STEPS", value_parser = step_counts, allow_negative_numbers = true)]
     k: StepCounts,
     /// Folder with a folder of images for each class: DIR/<label>/<name>
+    ///
+    /// PNG, JPEG, WebP, GIF, BMP and TIFF, grey or colour, in any size. Links are followed. Images that lie in DIR itself have no
+    /// label and are not used.
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
+    /// Print JSON lines, as under a server
+    ///
+    /// This is what happens anyway where TRAINYARD_RUN_ID is set, as a server does.
+    #[arg(long)]
+    json: bool,
 }
+
+const AFTER_HELP: &str = "\
+Environment:
+  TRAINYARD_MODEL_DIR  where the model is written [default: the working directory]
+  TRAINYARD_SEED       whole number that chooses first weights, order of images and what is held out [default: 0];
+                       the same seed gives the same model, bit for bit, on one instruction set
+  TRAINYARD_ISA        instruction set: baseline, avx2 or avx512 [default: the best that the processor has]
+  TRAINYARD_JOB        set by a server for several step counts: a JSON list that names run and folder for each,
+                       [{\"k\":1000,\"run\":\"run_...\",\"folder\":\"/...\"}, ...]
+
+Exit status: 0 with a result; 1 without, the reason on standard error; 2 for flags that cannot be used; 143 after SIGTERM
+and 130 after SIGINT, which leave whole files or none.
+
+Example:
+  trainyard train --i 0.01 --j 2 --k 1000,2000,4000 --images pictures/";
 
 /// A learning rate as a number that training can use.
 pub(super) fn learning_rate(text: &str) -> Result<f64, String> {
@@ -64,58 +102,12 @@ fn step_counts(text: &str) -> Result<StepCounts, String> {
     Ok(StepCounts(counts))
 }
 
-#[derive(Serialize)]
-struct Point {
-    step: u64,
-    loss: f32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    accuracy: Option<f32>,
-    images_per_second: f32,
-    seconds_left: f32,
-}
-
-impl From<Progress> for Point {
-    fn from(progress: Progress) -> Point {
-        Point {
-            step: progress.step,
-            loss: progress.loss as f32,
-            accuracy: progress.accuracy.map(|accuracy| accuracy as f32),
-            images_per_second: progress.images_per_second.round() as f32,
-            seconds_left: (10.0 * progress.seconds_left).round() as f32 / 10.0,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct Outcome {
-    k: u64,
-    accuracy: f32,
-    val_loss: f32,
-    train_accuracy: f32,
-    train_images: usize,
-    validation_images: usize,
-    classes: usize,
-}
-
-impl Outcome {
-    fn new(checkpoint: &Checkpoint, dataset: &Dataset) -> Outcome {
-        Outcome {
-            k: checkpoint.steps,
-            accuracy: checkpoint.validation.accuracy() as f32,
-            val_loss: checkpoint.validation.mean() as f32,
-            train_accuracy: checkpoint.training.accuracy() as f32,
-            train_images: dataset.train.len(),
-            validation_images: dataset.validation.len(),
-            classes: dataset.labels.len(),
-        }
-    }
-}
-
 /// Runs the subcommand.
 ///
 /// # Errors
 /// If the images cannot be used, training breaks down or a model cannot be written.
 pub fn run(args: &TrainArgs) -> Result<(), CliError> {
+    let interrupt = Interrupt::catch().map_err(CliError::Signals)?;
     let (seed, isa) = (environment::seed()?, environment::isa()?);
     let StepCounts(steps) = &args.k;
     let folders = environment::folders(steps)?;
@@ -123,25 +115,82 @@ pub fn run(args: &TrainArgs) -> Result<(), CliError> {
     if dataset.unlabelled > 0 {
         note(&format!("note: {} image(s) without a label are not used", dataset.unlabelled));
     }
+    let is_json = args.json || environment::is_run_of_a_server();
+    let mut report = Report::new(is_json, &dataset, steps.last().copied().unwrap_or_default());
+    report.begin(&settings(args, &dataset, isa))?;
     let parameters = HyperParameters { rate: args.i as f32, layers: args.j, seed };
-    let mut session = Session::new(Trainer::new(&dataset, parameters, isa), steps);
-    let mut folders = folders.iter();
+    let session = Session::new(Trainer::new(&dataset, parameters, isa), steps);
+    let models = Models { args, dataset: &dataset, seed, interrupt, folders: folders.into_iter() };
+    let trained = train(session, models, &mut report);
+    report.end(trained.is_ok())?;
+    trained
+}
+
+/// Trains, shows how it goes, and keeps a model at each checkpoint.
+fn train(mut session: Session<'_>, mut models: Models<'_>, report: &mut Report) -> Result<(), CliError> {
     while let Some(event) = session.proceed()? {
         match event {
-            Event::Progress(progress) => print_line(&Point::from(progress))?,
+            Event::Progress(progress) => report.progress(progress)?,
             Event::Checkpoint(progress, checkpoint) => {
-                print_line(&Point::from(progress))?;
-                if let Some(folder) = folders.next() {
-                    if steps.len() > 1 {
-                        make(folder)?;
-                    }
-                    save(args, &dataset, seed, &session, &checkpoint, folder)?;
-                }
-                print_line(&Outcome::new(&checkpoint, &dataset))?;
+                report.progress(progress)?;
+                let model = models.keep(session.network(), &checkpoint)?;
+                report.reached(checkpoint, model)?;
             }
         }
     }
     Ok(())
+}
+
+/// What is trained, in words.
+fn settings(args: &TrainArgs, dataset: &Dataset, isa: Isa) -> String {
+    let StepCounts(steps) = &args.k;
+    let steps: Vec<String> = steps.iter().map(u64::to_string).collect();
+    format!(
+        "learning rate {}, {} layer(s), {} steps, {side} x {side} pixels, {}",
+        args.i,
+        args.j,
+        steps.join(", "),
+        isa.name(),
+        side = dataset.side
+    )
+}
+
+/// Where models go, and what is written into them.
+struct Models<'a> {
+    args: &'a TrainArgs,
+    dataset: &'a Dataset,
+    seed: u64,
+    interrupt: Interrupt,
+    /// One for each checkpoint, in their order.
+    folders: std::vec::IntoIter<PathBuf>,
+}
+
+impl Models<'_> {
+    /// Writes the model of the next checkpoint. Yields the file's path.
+    fn keep(&mut self, network: &Network, checkpoint: &Checkpoint) -> Result<PathBuf, CliError> {
+        let folder = self.folders.next().unwrap_or_default();
+        let StepCounts(steps) = &self.args.k;
+        let _whole = self.interrupt.hold();
+        if steps.len() > 1 {
+            make(&folder)?;
+        }
+        let training = Training {
+            labels: &self.dataset.labels,
+            normalisation: &self.dataset.normalisation,
+            temperature: 1.0,
+            learning_rate: self.args.i,
+            steps: checkpoint.steps,
+            seed: self.seed,
+            dataset_version: environment::dataset_version(),
+            metrics: &[
+                ("accuracy", checkpoint.validation.accuracy() as f32),
+                ("val_loss", checkpoint.validation.mean() as f32),
+                ("train_accuracy", checkpoint.training.accuracy() as f32),
+            ],
+        };
+        model_file::save(&folder, network, &training)?;
+        Ok(folder.join(model_file::FILE_NAME))
+    }
 }
 
 /// Makes the folder of one of several models, unless it is there.
@@ -153,33 +202,6 @@ fn make(folder: &Path) -> Result<(), CliError> {
         }
         _ => Ok(()),
     }
-}
-
-/// Writes the model of a checkpoint.
-fn save(
-    args: &TrainArgs,
-    dataset: &Dataset,
-    seed: u64,
-    session: &Session<'_>,
-    checkpoint: &Checkpoint,
-    folder: &Path,
-) -> Result<(), CliError> {
-    let training = Training {
-        labels: &dataset.labels,
-        normalisation: &dataset.normalisation,
-        temperature: 1.0,
-        learning_rate: args.i,
-        steps: checkpoint.steps,
-        seed,
-        dataset_version: environment::dataset_version(),
-        metrics: &[
-            ("accuracy", checkpoint.validation.accuracy() as f32),
-            ("val_loss", checkpoint.validation.mean() as f32),
-            ("train_accuracy", checkpoint.training.accuracy() as f32),
-        ],
-    };
-    model_file::save(folder, session.network(), &training)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -88,10 +88,12 @@ pub(super) fn carry_out(pool: &Shared, mut runs: Vec<JobRun>, control: &JobContr
     let mut images = view.folder.clone();
     // A trailing slash, as the contract's examples have it.
     images.push("");
-    if let Some(spec) = pass.child(images) {
-        let end = process::run(&spec, &pool.guard, &control.child, &mut |which, bytes| pass.take(which, bytes));
-        over.extend(pass.finish(&end));
-    }
+    let end = match pass.child(images) {
+        Ok(Some(spec)) => process::run(&spec, &pool.guard, &control.child, &mut |which, bytes| pass.take(which, bytes)),
+        Ok(None) => return over,
+        Err(error) => ChildEnd::NotStarted(error),
+    };
+    over.extend(pass.finish(&end));
     over
 }
 
@@ -137,25 +139,26 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// What to start for the runs that are live.
-    fn child(&self, images: PathBuf) -> Option<ChildSpec> {
+    /// What to start for the runs that are live; nothing where none is.
+    fn child(&self, images: PathBuf) -> io::Result<Option<ChildSpec>> {
         let settings = &self.pool.settings;
         // What is told to one run alone is told of the longest.
-        let Member { run, folder, .. } = self.live.last()?;
+        let Some(Member { run, folder, .. }) = self.live.last() else { return Ok(None) };
         let steps: Vec<u64> = self.live.iter().map(Member::steps).collect();
         let mut environment = settings.environment.for_run(run.run, &run.names, &run.spec, folder);
         if self.live.len() > 1 {
             let entries: Vec<JobEntry> = self.live.iter().map(entry).collect();
-            environment.push((JOB.into(), serde_json::json!(entries).to_string().into()));
+            // JSON has no path that is not UTF-8.
+            environment.push((JOB.into(), serde_json::to_string(&entries)?.into()));
         }
-        Some(ChildSpec {
+        Ok(Some(ChildSpec {
             program: settings.train.program.clone(),
             arguments: settings.train.arguments_for_job(&run.spec.parameters, &steps, &Target::Images(images)),
             environment,
             folder: folder.clone(),
             timeout: settings.timeout,
             grace: settings.grace,
-        })
+        }))
     }
 
     /// Takes what the child printed; an empty piece says that it is no short one, or that a run was cancelled.

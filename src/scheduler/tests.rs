@@ -360,7 +360,7 @@ fn suspects_share_nothing() {
     let runs: Vec<RunId> = (1..=3).map(|steps| bench.submit_steps(1, steps)).collect();
     bench.tick(vec![Message::Wake]);
     for _ in 0..2 {
-        assert_eq!(bench.jobs(), [runs.clone()]);
+        assert_eq!(bench.jobs(), std::slice::from_ref(&runs));
         bench.crash_and_boot();
         bench.tick(vec![Message::Wake]);
     }

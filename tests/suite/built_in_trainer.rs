@@ -2,17 +2,20 @@
 
 use crate::harness::process;
 use image::{Luma, Rgb};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Child, ChildStdout, Output, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Runs the binary in `model` with a clean environment.
+/// Runs the binary in `model` with a clean environment, as a server does.
 fn trainyard(model: &Path, environment: &[(&str, &str)], args: &[&str]) -> Output {
     let mut command = process::trainyard();
-    command.args(args).env_clear().env("TRAINYARD_MODEL_DIR", model);
+    command.args(args).env_clear().env("TRAINYARD_MODEL_DIR", model).env("TRAINYARD_RUN_ID", "run_0000000000016");
     command.envs(environment.iter().copied()).output().unwrap()
 }
 
@@ -134,7 +137,7 @@ fn one_training_for_several_step_counts_gives_what_each_alone_gives() {
             assert_eq!(results.len(), 3);
             for (k, result) in ["15", "30", "60"].into_iter().zip(&results) {
                 let alone = tempfile::tempdir().unwrap();
-                assert_eq!(with(alone.path(), &[], i, j, k), [result.clone()]);
+                assert_eq!(with(alone.path(), &[], i, j, k), std::slice::from_ref(result));
                 assert_eq!(weights(alone.path()), weights(&together.join(format!("k{k}"))), "--i {i} --j {j} --k {k}");
             }
         }
@@ -330,5 +333,89 @@ fn instruction_sets_reach_the_same_result() {
         let model = tempfile::tempdir().unwrap();
         let trained = train(images.path(), model.path(), &[("TRAINYARD_ISA", isa.name())]);
         assert_eq!(stdout(&trained).pop().unwrap()["accuracy"], 1.0, "{isa}");
+    }
+}
+
+/// A training that goes on for as long as nobody stops it, from its first line on.
+fn endless(images: &Path, model: &Path, k: &str) -> (Child, BufReader<ChildStdout>) {
+    let mut command = process::trainyard();
+    command.args(["train", "--json", "--i", "0.01", "--j", "1", "--k", k, "--images"]).arg(images);
+    let mut child = command.env("TRAINYARD_MODEL_DIR", model).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    lines.read_line(&mut String::new()).unwrap();
+    (child, lines)
+}
+
+#[test]
+fn a_signal_ends_training_and_leaves_whole_files_or_none() {
+    let images = dataset(12);
+    for (signal, status) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        // A model after each step, so that the signal comes in the middle of writing one now and then.
+        let steps: Vec<String> = (1..=63).map(|step| step.to_string()).collect();
+        let steps = format!("{},1000000000", steps.join(","));
+        for lines in [0, 7, 31] {
+            let model = tempfile::tempdir().unwrap();
+            let (mut child, mut stdout) = endless(images.path(), model.path(), &steps);
+            for _ in 0..lines {
+                stdout.read_line(&mut String::new()).unwrap();
+            }
+            kill_process(Pid::from_raw(child.id().cast_signed()).unwrap(), signal).unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(status));
+            for folder in fs::read_dir(model.path()).unwrap().map(|entry| entry.unwrap().path()) {
+                let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+                assert_eq!(files, ["model.safetensors"], "{folder:?}");
+                let tested = test(&images.path().join("top/0.png"), &folder);
+                assert!(tested.status.success(), "{tested:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn progress_comes_with_the_clock() {
+    let (images, model) = (dataset(12), tempfile::tempdir().unwrap());
+    let (mut child, mut stdout) = endless(images.path(), model.path(), "1,1000000000");
+    let mut lines = Vec::new();
+    let began = Instant::now();
+    while lines.len() < 4 {
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        lines.push(serde_json::from_str::<Value>(&line).unwrap());
+    }
+    // The result of one step, and then a point each half second.
+    assert!(began.elapsed() > Duration::from_millis(900), "{:?}", began.elapsed());
+    assert_eq!(lines[0]["k"], 1);
+    for line in &lines[1..] {
+        let number = |name: &str| line[name].as_f64().unwrap_or_else(|| panic!("{name} in {line}"));
+        assert!(number("step") > 1.0 && number("images_per_second") > 0.0 && number("seconds_left") > 0.0);
+        assert!(number("loss") > 0.0 && (0.0..=1.0).contains(&number("accuracy")));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn without_a_server_people_can_read_it() {
+    let (images, model) = (dataset(25), tempfile::tempdir().unwrap());
+    let mut command = process::trainyard();
+    command.args(["train", "--i", "0.01", "--j", "2", "--k", "30,60", "--images"]).arg(images.path());
+    let shown = command.current_dir(model.path()).output().unwrap();
+    assert!(shown.status.success(), "{shown:?}");
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert!(text.starts_with("images    40 to learn from, 10 held out, 2 classes\n"), "{text}");
+    assert!(text.contains("    k30/model.safetensors\n") && text.contains("    k60/model.safetensors\n"), "{text}");
+    assert!(text.ends_with("\naccuracy: 1\n"), "{text}");
+    assert!(!text.contains(['{', '\r', '\u{1b}']), "{text}");
+    // A server, or a flag, gets JSON.
+    for (flags, run) in [(&["--json"][..], ""), (&[], "run_0000000000016")] {
+        let mut command = process::trainyard();
+        command.args(["train", "--i", "0.01", "--j", "2", "--k", "60"]).args(flags).arg("--images").arg(images.path());
+        let output = command.current_dir(model.path()).env("TRAINYARD_RUN_ID", run).output().unwrap();
+        assert_eq!(stdout(&output).pop().unwrap()["accuracy"], 1.0);
+    }
+    let help = process::trainyard().args(["train", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    for word in ["--i", "--j", "--k", "--images", "--json", "TRAINYARD_SEED", "TRAINYARD_MODEL_DIR", "1000,2000,4000"] {
+        assert!(help.contains(word), "{word} in {help}");
     }
 }

@@ -56,7 +56,7 @@ pub enum ClassifyError {
     /// The numbers left the range of f32.
     #[error(
         "the loss is no longer a number after step {step}: the learning rate {rate} is too high for these images, try a \
-         smaller --i, for example {}", rate / 10.0
+         smaller --i, for example {}", smaller(*rate)
     )]
     Diverged {
         /// The step that broke.
@@ -80,10 +80,30 @@ pub enum ClassifyError {
     Report(io::Error),
 }
 
+/// A tenth of a learning rate, in one digit: 0.03 and not 0.030000001.
+fn smaller(rate: f32) -> f32 {
+    let tenth = rate / 10.0;
+    format!("{tenth:.0e}").parse().unwrap_or(tenth)
+}
+
 impl ClassifyError {
     /// For `map_err` on file operations.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ClassifyError {
         let path = path.to_owned();
         move |cause| ClassifyError::Io { action, path, cause }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_divergence_says_what_to_change() {
+        for (rate, next) in [(0.3, "0.03"), (1.0, "0.1"), (0.05, "0.005"), (2.5, "0.2")] {
+            let text = ClassifyError::Diverged { step: 7, rate }.to_string();
+            assert!(text.contains("after step 7") && text.contains(&format!("learning rate {rate} ")), "{text}");
+            assert!(text.ends_with(&format!("smaller --i, for example {next}")), "{text}");
+        }
     }
 }
