@@ -4,7 +4,7 @@
 use super::kernels::Isa;
 use super::loss::{self, cross_entropy};
 use super::network::{LayerShape, Network, NetworkShape};
-use super::optimiser::Sgd;
+use super::optimiser::{Optimiser, Sgd};
 use super::plane::Extent;
 use super::rng::Rng;
 

@@ -8,7 +8,7 @@ use super::buffer::Buffer;
 use super::kernels::{Isa, LANES};
 use super::layer::{Flow, Layer, Pass};
 use super::layers::{Linear, NarrowConv, WideConv};
-use super::loss::{self, BatchLoss};
+use super::loss::{self, BatchLoss, Criterion};
 use super::plane::{Extent, Plane};
 use super::rng::Rng;
 use super::tensor::Tensor;
@@ -99,6 +99,12 @@ impl NetworkShape {
         Layers::new(self, 0).tensors()
     }
 
+    /// Where the parameters lie that weight decay pulls towards zero: weights of convolutions and linear layers, but neither
+    /// biases nor the scale and shift of a norm.
+    pub fn decaying(&self) -> Vec<Range<usize>> {
+        self.tensors().iter().filter(|tensor| tensor.name.ends_with(".weight")).map(Tensor::place).collect()
+    }
+
     /// Images in a group of a batch of up to `batch`.
     fn group(&self, batch: usize) -> usize {
         let inputs = self.inputs();
@@ -177,6 +183,7 @@ pub struct Network {
     scratch: Buffer,
     /// Whether the layers have yet to see the parameters.
     stale: bool,
+    criterion: Criterion,
 }
 
 impl Network {
@@ -203,6 +210,7 @@ impl Network {
             probabilities: Buffer::zeroed(batch * loss::pitch(shape.classes())),
             scratch: Buffer::zeroed(scratch),
             stale: true,
+            criterion: Criterion::default(),
             shape,
             layers,
         }
@@ -225,6 +233,11 @@ impl Network {
     /// The most images that fit into a batch.
     pub fn batch(&self) -> usize {
         self.batch
+    }
+
+    /// What [`learn`](Network::learn) minimises from now on.
+    pub fn set_criterion(&mut self, criterion: Criterion) {
+        self.criterion = criterion;
     }
 
     /// All parameters with their padding: what the optimiser moves.
@@ -266,19 +279,21 @@ impl Network {
         &self.probabilities[..images * loss::pitch(self.shape.classes())]
     }
 
-    /// Runs the network on one input a target, adds the gradient of the mean loss, and yields the loss.
+    /// Runs the network on one input a target, adds the gradient of the mean loss, and yields the loss:
+    /// both as the [criterion](Network::set_criterion) has them.
     pub fn learn(&mut self, targets: &[u16]) -> BatchLoss {
         let mut total = BatchLoss::default();
+        let weight = self.criterion.weight(targets);
         let classes = self.shape.classes();
         let pitch = loss::pitch(classes);
         for (at, part) in targets.chunks(self.group).enumerate() {
             let first = at * self.group;
             self.forward_group(first, part.len());
             let place = first * pitch..(first + part.len()) * pitch;
-            total += loss::cross_entropy(&self.probabilities[place.clone()], classes, part);
+            total += self.criterion.loss(&self.probabilities[place.clone()], classes, part);
             let flow = &mut self.flows[0][..part.len() * pitch];
             flow.copy_from_slice(&self.probabilities[place]);
-            loss::cross_entropy_gradient(flow, classes, part, targets.len());
+            self.criterion.gradient(flow, classes, part, weight);
             self.backward_group(first, part.len());
         }
         for (layer, place) in &mut self.layers.0 {

@@ -6,6 +6,7 @@
 
 pub mod dense;
 pub mod elementwise;
+pub mod exp;
 pub mod narrow;
 mod simd;
 pub mod winograd;

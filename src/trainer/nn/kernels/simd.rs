@@ -144,6 +144,10 @@ pub trait Simd: Copy + sealed::Sealed {
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b`.
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b`.
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The square root.
+    fn sqrt(self, a: Self::V) -> Self::V;
     /// `a * b + c`, rounded once where the processor can.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `a` where it is greater than `b`, else `b`; so a NaN in `b` is kept.
@@ -333,6 +337,14 @@ impl Simd for Baseline {
     #[inline(always)]
     fn mul(self, a: Block, b: Block) -> Block {
         std::array::from_fn(|i| a[i] * b[i])
+    }
+    #[inline(always)]
+    fn div(self, a: Block, b: Block) -> Block {
+        std::array::from_fn(|i| a[i] / b[i])
+    }
+    #[inline(always)]
+    fn sqrt(self, a: Block) -> Block {
+        std::array::from_fn(|i| a[i].sqrt())
     }
     #[inline(always)]
     fn mul_add(self, a: Block, b: Block, c: Block) -> Block {
