@@ -13,8 +13,11 @@ pub mod network;
 pub mod optimiser;
 mod plane;
 pub mod rng;
+mod shape;
 pub mod tensor;
 
+pub use kernels::activation::Activation;
+pub use layers::{Side, Stride};
 pub use plane::Extent;
 
 #[cfg(test)]

@@ -1,8 +1,29 @@
-//! Kernels that touch each number once: the gradient's norm, the parameter update.
+//! Kernels that touch each number once: products number by number, the gradient's norm, the parameter update.
 //!
 //! They must not know where in the network they stand.
 
 use super::simd::{Block, Kernel, LANES, Simd};
+
+/// `out = left * right`, number by number. The length is a multiple of [`LANES`].
+pub struct Multiply<'a> {
+    /// One factor.
+    pub left: &'a [f32],
+    /// The other.
+    pub right: &'a [f32],
+    /// The products.
+    pub out: &'a mut [f32],
+}
+
+impl Kernel for Multiply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for ((left, right), out) in blocks(self.left).iter().zip(blocks(self.right)).zip(self.out.as_chunks_mut().0) {
+            simd.store(simd.mul(simd.load(left), simd.load(right)), out);
+        }
+    }
+}
 
 /// Sum of the squares of all values, in a fixed order. The length is a multiple of [`LANES`].
 pub struct SquaredNorm<'a>(pub &'a [f32]);

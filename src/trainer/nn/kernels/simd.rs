@@ -258,6 +258,14 @@ pub struct Grid<const R: usize, const C: usize> {
     pub column: usize,
 }
 
+impl Grid<1, 1> {
+    /// One block.
+    #[inline(always)]
+    pub fn block(begin: usize) -> Grid<1, 1> {
+        Grid { begin, row: 0, column: 0 }
+    }
+}
+
 impl<const R: usize, const C: usize> Grid<R, C> {
     /// # Panics
     /// If the grid reaches beyond `length`.
