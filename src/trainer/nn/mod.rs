@@ -21,4 +21,6 @@ pub use layers::{Side, Stride};
 pub use plane::Extent;
 
 #[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
 mod gradient_tests;

@@ -126,8 +126,12 @@ impl Kernel for Forward<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let depth = self.weights.len() / self.outputs;
+        // In blocks: a copy of unknown length would be a call for each position.
+        let bias = self.bias[..self.outputs].as_chunks::<LANES>().0;
         for output in self.output.chunks_exact_mut(self.outputs) {
-            output.copy_from_slice(&self.bias[..self.outputs]);
+            for (output, bias) in output.as_chunks_mut::<LANES>().0.iter_mut().zip(bias) {
+                *output = *bias;
+            }
         }
         let product = Product {
             left: self.rows,

@@ -40,11 +40,13 @@ impl Dropout {
     /// Draws the factors of one image.
     fn draw(&mut self, image: usize, rng: &mut Rng) {
         let kept = PARTS as f32 / (PARTS - self.share) as f32;
-        for four in self.factors[self.input.image(image)].chunks_mut(4) {
-            let mut bits = rng.next_u64();
-            for factor in four {
-                *factor = if bits % PARTS < self.share { 0.0 } else { kept };
-                bits /= PARTS;
+        let share = self.share;
+        for four in self.factors[self.input.image(image)].as_chunks_mut::<4>().0 {
+            let bits = rng.next_u64();
+            for (part, factor) in four.iter_mut().enumerate() {
+                // Without a branch, which could not be foretold.
+                let stays = u8::from((bits >> (16 * part)) % PARTS >= share);
+                *factor = kept * f32::from(stays);
             }
         }
     }

@@ -13,8 +13,8 @@ use crate::trainer::nn::rng::Rng;
 use crate::trainer::nn::tensor::Tensor;
 use std::ops::Range;
 
-/// Numbers in the windows of one chunk of positions: 128 KiB.
-const CHUNK: usize = 32_768;
+/// Numbers in the windows of one chunk of positions: 64 KiB.
+const CHUNK: usize = 16_384;
 
 /// Rows and columns of a convolution's window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
