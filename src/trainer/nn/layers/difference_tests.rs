@@ -90,6 +90,7 @@ fn check_layer(isa: Isa, layer: LayerShape, input: Extent, border: bool) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes too long")]
 fn gradients_agree_with_differences() {
     for isa in Isa::available() {
         for layer in layers() {

@@ -107,6 +107,7 @@ mod tests {
 
     /// As many numbers go as were asked for, and the mean stays.
     #[test]
+    #[cfg_attr(miri, ignore = "takes too long")]
     fn the_share_is_dropped() {
         let input = Plane::blocks(Extent { height: 30, width: 30, channels: 16 });
         for share in [0.0, 0.1, 0.5, 0.9] {

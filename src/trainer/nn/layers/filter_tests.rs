@@ -155,6 +155,7 @@ proptest! {
 
 /// More positions than are worked on together.
 #[test]
+#[cfg_attr(miri, ignore = "takes too long")]
 fn large_pictures_go_through_in_parts() {
     let case = Case {
         input: Extent { height: 15, width: 15, channels: 16 },
