@@ -7,7 +7,7 @@ use crate::image::Channels;
 use crate::trainer::classify::architecture;
 use crate::trainer::nn::kernels::Isa;
 use crate::trainer::nn::network::Network;
-use crate::trainer::nn::optimiser::Sgd;
+use crate::trainer::nn::optimiser::{Optimiser, Sgd};
 use crate::trainer::nn::rng::Rng;
 use serde::Serialize;
 use std::time::{Duration, Instant};

@@ -9,7 +9,7 @@ use super::dataset::Dataset;
 use crate::trainer::nn::kernels::Isa;
 use crate::trainer::nn::loss::{BatchLoss, cross_entropy};
 use crate::trainer::nn::network::Network;
-use crate::trainer::nn::optimiser::Sgd;
+use crate::trainer::nn::optimiser::{Optimiser, Sgd};
 use crate::trainer::nn::rng::Rng;
 
 /// Images in a batch, fewer when there are fewer.
@@ -93,7 +93,7 @@ impl<'a> Trainer<'a> {
 
     /// All that later steps depend on besides the order of images: parameters and velocity.
     pub fn state(&self) -> (&[f32], &[f32]) {
-        (self.network.parameters(), self.optimiser.velocity())
+        (self.network.parameters(), self.optimiser.state())
     }
 
     /// Loss and accuracy on the images held out.

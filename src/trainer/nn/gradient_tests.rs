@@ -4,9 +4,10 @@
 use super::kernels::Isa;
 use super::loss::{self, cross_entropy};
 use super::network::{LayerShape, Network, NetworkShape};
-use super::optimiser::Sgd;
+use super::optimiser::{Optimiser, Sgd};
 use super::plane::Extent;
 use super::rng::Rng;
+use super::{Activation, Side, Stride};
 
 fn conv(outputs: usize, pool: bool) -> LayerShape {
     LayerShape::Conv { outputs, pool }
@@ -14,6 +15,14 @@ fn conv(outputs: usize, pool: bool) -> LayerShape {
 
 fn linear(outputs: usize, relu: bool) -> LayerShape {
     LayerShape::Linear { outputs, relu }
+}
+
+fn filter(outputs: usize, side: Side, stride: Stride) -> LayerShape {
+    LayerShape::Filter { outputs, side, stride }
+}
+
+fn norm(groups: usize) -> LayerShape {
+    LayerShape::GroupNorm { groups }
 }
 
 fn shape(side: usize, channels: usize, layers: &[LayerShape]) -> NetworkShape {
@@ -29,7 +38,32 @@ fn shapes() -> Vec<NetworkShape> {
         shape(5, 12, &[conv(7, false), linear(20, true), linear(2, false)]),
         shape(1, 1, &[conv(4, false), linear(2, false)]),
         shape(4, 3, &[linear(5, false)]),
+        normed(),
+        separable(),
     ]
+}
+
+/// Convolutions with a norm before the activation, made smaller by pooling.
+fn normed() -> NetworkShape {
+    let relu = LayerShape::Activation(Activation::Relu);
+    let first = [filter(16, Side::Three, Stride::One), norm(4), relu, LayerShape::MaxPool];
+    let second = [filter(24, Side::Three, Stride::One), norm(4), relu, LayerShape::AveragePool, linear(3, false)];
+    shape(9, 3, &[&first[..], &second[..]].concat())
+}
+
+/// Separable convolutions, made smaller by strides.
+fn separable() -> NetworkShape {
+    let silu = LayerShape::Activation(Activation::Silu);
+    let first = [filter(20, Side::Three, Stride::Two), norm(5), silu];
+    let depth = [LayerShape::Depthwise { stride: Stride::One }, norm(20), LayerShape::Activation(Activation::Relu6)];
+    let point = [filter(36, Side::One, Stride::Two), silu, LayerShape::Depthwise { stride: Stride::Two }];
+    shape(11, 1, &[&first[..], &depth, &point, &[linear(4, false)]].concat())
+}
+
+/// With dropout behind the convolution and before the last layer.
+fn dropped(share: f32) -> NetworkShape {
+    let dropout = LayerShape::Dropout { share };
+    shape(12, 3, &[conv(16, true), dropout, conv(16, true), dropout, linear(3, false)])
 }
 
 fn targets(shape: &NetworkShape, count: u16) -> Vec<u16> {
@@ -39,8 +73,8 @@ fn targets(shape: &NetworkShape, count: u16) -> Vec<u16> {
 /// A network with random input and parameters; biases are away from zero, so that they matter and few units sit on the
 /// kink of ReLU.
 fn prepare(isa: Isa, shape: &NetworkShape, images: usize) -> Network {
-    let mut rng = Rng::new(5, 0);
-    let mut network = Network::initialised(isa, shape.clone(), images, &mut rng);
+    let mut network = Network::initialised(isa, shape.clone(), images, &mut Rng::new(5, 0));
+    let mut rng = Rng::new(5, 1);
     for (image, y) in (0..images).flat_map(|image| (0..shape.input.height).map(move |y| (image, y))) {
         let row = network.input_row(image, y);
         let pitch = row.len() / shape.input.width;
@@ -112,8 +146,11 @@ fn padding_never_gets_a_gradient() {
 
 /// Trains for a few steps; yields the loss of each, and the parameters.
 fn trajectory(isa: Isa, shape: &NetworkShape, images: u16) -> (Vec<f64>, Vec<f32>) {
-    let targets = targets(shape, images);
-    let mut network = prepare(isa, shape, targets.len());
+    train(&mut prepare(isa, shape, usize::from(images)), isa, images)
+}
+
+fn train(network: &mut Network, isa: Isa, images: u16) -> (Vec<f64>, Vec<f32>) {
+    let targets = targets(network.shape(), images);
     let mut sgd = Sgd::new(network.parameters().len(), 0.05, 0.9, 1.0);
     let mut losses = Vec::new();
     for _ in 0..5 {
@@ -164,4 +201,41 @@ fn an_image_does_not_depend_on_its_batch() {
             assert_eq!(alone.forward(1), expected, "{isa} {image}");
         }
     }
+}
+
+#[test]
+fn dropout_is_a_matter_of_training_alone() {
+    let isa = Isa::detect();
+    let (with, without) = (dropped(0.5), dropped(0.0));
+    let probabilities = |shape: &NetworkShape| prepare(isa, shape, 8).forward(8).to_vec();
+    assert_eq!(probabilities(&with), probabilities(&without));
+    let (losses, _) = trajectory(isa, &with, 8);
+    assert_ne!(losses, trajectory(isa, &without, 8).0);
+    // A share of nothing changes nothing.
+    let plain = shape(12, 3, &[conv(16, true), conv(16, true), linear(3, false)]);
+    assert_eq!(trajectory(isa, &plain, 8).0, trajectory(isa, &without, 8).0);
+}
+
+/// Measuring in between takes no random numbers, so it does not change what is trained.
+#[test]
+fn dropout_repeats_bit_for_bit() {
+    let isa = Isa::detect();
+    let shape = dropped(0.3);
+    let once = trajectory(isa, &shape, 8);
+    assert_eq!(once, trajectory(isa, &shape, 8));
+    let mut network = prepare(isa, &shape, 8);
+    network.forward(8);
+    assert_eq!(once, train(&mut network, isa, 8));
+    // Each step drops other numbers, and so does each seed.
+    let targets = targets(&shape, 8);
+    assert_ne!(network.learn(&targets).mean(), network.learn(&targets).mean());
+    let seeded = |seed| {
+        let mut network = Network::initialised(isa, shape.clone(), 8, &mut Rng::new(seed, 0));
+        for tensor in shape.tensors() {
+            network.set_values(&tensor, (0..tensor.count()).map(|at| (at as f32).sin()));
+        }
+        network.input_row(0, 5).fill(1.0);
+        network.learn(&targets).mean()
+    };
+    assert_ne!(seeded(1), seeded(2));
 }

@@ -13,6 +13,10 @@ pub struct Pass<'a> {
     pub isa: Isa,
     /// Images in the group: all slices hold that many planes, one after the other.
     pub images: usize,
+    /// Number of the group's first image in its batch.
+    pub first: usize,
+    /// Number of the training step; none where the network is only measured.
+    pub step: Option<u64>,
     /// The layer's own parameters.
     pub parameters: &'a [f32],
     /// Room for whatever the layer needs during one pass, [`Layer::scratch`] numbers.
@@ -56,6 +60,9 @@ pub trait Layer: Send {
 
     /// First values of the parameters, which are zero.
     fn initialise(&self, _rng: &mut Rng, _parameters: &mut [f32]) {}
+
+    /// Takes what randomness the layer needs during training.
+    fn seed(&mut self, _rng: &mut Rng) {}
 
     /// Numbers of scratch room that a pass needs.
     fn scratch(&self) -> usize {

@@ -1,15 +1,17 @@
 //! Softmax and cross-entropy.
 //!
-//! The exponential is our own, in single multiplications and additions, so that it gives the same bits on every machine
-//! and instruction set. This module must not know where logits come from.
+//! This module must not know where logits come from.
 
+use super::kernels::exp::exp;
 use super::kernels::{Block, Isa, Kernel, LANES, Simd};
 
 /// What a batch amounted to.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct BatchLoss {
-    /// Sum of the cross-entropies, in nats. NaN or infinite where a logit was.
+    /// Sum of the weighted cross-entropies, in nats. NaN or infinite where a logit was.
     pub total: f64,
+    /// Sum of the weights of the targets' classes: the number of pictures where every class weighs 1.
+    pub weight: f64,
     /// Pictures whose highest logit is their target.
     pub correct: usize,
     /// Pictures.
@@ -19,15 +21,16 @@ pub struct BatchLoss {
 impl std::ops::AddAssign for BatchLoss {
     fn add_assign(&mut self, other: BatchLoss) {
         self.total += other.total;
+        self.weight += other.weight;
         self.correct += other.correct;
         self.count += other.count;
     }
 }
 
 impl BatchLoss {
-    /// Cross-entropy of one picture on average, in nats.
+    /// Cross-entropy of one picture on average, each with the weight of its class, in nats.
     pub fn mean(&self) -> f64 {
-        self.total / self.count.max(1) as f64
+        if self.weight > 0.0 { self.total / self.weight } else { self.total }
     }
 
     /// Share of correct answers, 0 to 1.
@@ -44,32 +47,82 @@ pub fn softmax(isa: Isa, logits: &mut [f32], classes: usize) {
 
 /// Cross-entropy of probabilities against `targets`, one class for each of the first rows.
 pub fn cross_entropy(probabilities: &[f32], classes: usize, targets: &[u16]) -> BatchLoss {
-    let mut loss = BatchLoss { count: targets.len(), ..BatchLoss::default() };
-    for (row, target) in rows(probabilities, classes).zip(targets) {
-        let target = usize::from(*target);
-        let truth = row[target];
-        // The smallest normal number stands in for zero: the loss of a certain error is large, not infinite.
-        let bounded = if truth < f32::MIN_POSITIVE { f32::MIN_POSITIVE } else { truth };
-        loss.total -= f64::from(bounded).ln();
-        // Of equal classes the first wins, and a NaN never does.
-        let (before, after) = row[..classes].split_at(target);
-        let wins = before.iter().all(|other| truth > *other) && after.iter().all(|other| truth >= *other);
-        loss.correct += usize::from(wins);
-    }
-    loss
+    Criterion::default().loss(probabilities, classes, targets)
 }
 
-/// Turns probabilities into the gradient of the mean cross-entropy over `batch` images with respect to the logits, in
-/// place; rows without a target get zero.
-pub fn cross_entropy_gradient(probabilities: &mut [f32], classes: usize, targets: &[u16], batch: usize) {
-    let scale = 1.0 / batch.max(1) as f32;
-    let pitch = pitch(classes);
-    let (used, unused) = probabilities.split_at_mut(targets.len() * pitch);
-    for (row, target) in used.chunks_exact_mut(pitch).zip(targets) {
-        row[usize::from(*target)] -= 1.0;
-        row.iter_mut().for_each(|value| *value *= scale);
+/// What training minimises: cross-entropy, as it is by default.
+///
+/// With weights w, smoothing s and C classes, the loss of a picture of class y with probabilities p is
+/// `-(1 - s) w[y] ln p[y] - s / C sum over c of w[c] ln p[c]`, and that of a batch the sum of these divided by the sum of
+/// the `w[y]`. Label smoothing: Szegedy et al., "Rethinking the Inception architecture for computer vision" (2016),
+/// section 7. Both as in PyTorch's `CrossEntropyLoss`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Criterion {
+    /// Weight of each class, such as one that makes up for its being rare; where there is none, 1.
+    pub weights: Vec<f32>,
+    /// Share of the target that is spread evenly over all classes, 0 to 1.
+    pub smoothing: f32,
+}
+
+impl Criterion {
+    /// Weighted sum of the cross-entropies of the first rows of `probabilities`, one for each target.
+    pub fn loss(&self, probabilities: &[f32], classes: usize, targets: &[u16]) -> BatchLoss {
+        let mut loss = BatchLoss { weight: self.weight(targets), count: targets.len(), ..BatchLoss::default() };
+        let spread = f64::from(self.smoothing) / classes as f64;
+        for (row, target) in rows(probabilities, classes).zip(targets) {
+            let target = usize::from(*target);
+            let truth = row[target];
+            loss.total += (1.0 - f64::from(self.smoothing)) * self.of_class(target) * surprise(truth);
+            if self.smoothing > 0.0 {
+                for (class, probability) in row[..classes].iter().enumerate() {
+                    loss.total += spread * self.of_class(class) * surprise(*probability);
+                }
+            }
+            // Of equal classes the first wins, and a NaN never does.
+            let (before, after) = row[..classes].split_at(target);
+            let wins = before.iter().all(|other| truth > *other) && after.iter().all(|other| truth >= *other);
+            loss.correct += usize::from(wins);
+        }
+        loss
     }
-    unused.fill(0.0);
+
+    /// Turns probabilities into the gradient of the batch's loss with respect to the logits, in place; `weight` is that of
+    /// all targets of the batch. Rows without a target get zero.
+    pub fn gradient(&self, probabilities: &mut [f32], classes: usize, targets: &[u16], weight: f64) {
+        let scale = if weight > 0.0 { (1.0 / weight) as f32 } else { 0.0 };
+        let spread = self.smoothing / classes as f32;
+        let mut spread_sum = 0.0;
+        for class in 0..classes {
+            spread_sum += spread * self.of_class(class) as f32;
+        }
+        let pitch = pitch(classes);
+        let (used, unused) = probabilities.split_at_mut(targets.len() * pitch);
+        for (row, target) in used.chunks_exact_mut(pitch).zip(targets) {
+            let target = usize::from(*target);
+            let certain = (1.0 - self.smoothing) * self.of_class(target) as f32;
+            for (class, value) in row[..classes].iter_mut().enumerate() {
+                let wanted = spread * self.of_class(class) as f32 + if class == target { certain } else { 0.0 };
+                *value = (*value * (certain + spread_sum) - wanted) * scale;
+            }
+        }
+        unused.fill(0.0);
+    }
+
+    /// Sum of the weights of the targets' classes.
+    pub fn weight(&self, targets: &[u16]) -> f64 {
+        targets.iter().map(|target| self.of_class(usize::from(*target))).sum()
+    }
+
+    fn of_class(&self, class: usize) -> f64 {
+        self.weights.get(class).map_or(1.0, |weight| f64::from(*weight))
+    }
+}
+
+/// The negative logarithm. The smallest normal number stands in for zero: the loss of a certain error is large, not
+/// infinite.
+fn surprise(probability: f32) -> f64 {
+    let bounded = if probability < f32::MIN_POSITIVE { f32::MIN_POSITIVE } else { probability };
+    -f64::from(bounded).ln()
 }
 
 /// Distance between rows of that many classes.
@@ -112,70 +165,71 @@ impl Kernel for Softmax<'_> {
     }
 }
 
-/// e to the power of `x` for `x` up to 0, with a relative error below 1e-6; NaN stays NaN.
-///
-/// Below -50 the result is 0: next to the largest probability it is lost anyway, and gradients made from it would be
-/// subnormal numbers, on which processors are a hundred times slower.
-///
-/// x = n ln 2 + r with |r| <= ln 2 / 2; the Taylor polynomial of degree 7 for e^r, and 2^n by its exponent bits.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    // Adding this number leaves the nearest integer in the low bits of the sum.
-    const ROUND: f32 = 12_582_912.0;
-    const LN_2_HIGH: f32 = 0.693_145_75;
-    const LN_2_LOW: f32 = 1.428_606_8e-6;
-    let negligible = x < -50.0;
-    let x = if negligible { -50.0 } else { x };
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = x - n * LN_2_HIGH - n * LN_2_LOW;
-    let mut power = 1.0 / 5040.0;
-    for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        power = power * r + coefficient;
-    }
-    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
-    if negligible { 0.0 } else { power * f32::from_bits(exponent << 23) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
-    proptest! {
-        #[test]
-        fn exp_is_close_to_the_library(x in -50.0f32..=0.0) {
-            let expected = f64::from(x).exp();
-            prop_assert!((f64::from(exp(x)) - expected).abs() <= 1e-6 * expected);
-        }
-    }
-
-    #[test]
-    fn exp_at_the_ends() {
-        assert_eq!(exp(0.0), 1.0);
-        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
-        assert!(exp(f32::NAN).is_nan());
+    fn criteria() -> Vec<Criterion> {
+        let weights = vec![0.5, 2.0, 3.0, 0.25];
+        vec![
+            Criterion::default(),
+            Criterion { smoothing: 0.1, ..Criterion::default() },
+            Criterion { weights: weights.clone(), smoothing: 0.0 },
+            Criterion { weights, smoothing: 0.3 },
+        ]
     }
 
     #[test]
     fn gradient_agrees_with_differences() {
         let targets = [2u16, 0, 1];
         let logits: Vec<f32> = (0..3 * LANES).map(|i| (i as f32 * 0.7).sin()).collect();
-        let mean = |logits: &[f32]| {
-            let mut p = logits.to_vec();
-            softmax(Isa::BASELINE, &mut p, 4);
-            cross_entropy(&p, 4, &targets).mean()
-        };
-        let mut gradient = logits.clone();
-        softmax(Isa::BASELINE, &mut gradient, 4);
-        cross_entropy_gradient(&mut gradient, 4, &targets, 3);
-        for i in 0..logits.len() {
-            let (mut above, mut below) = (logits.clone(), logits.clone());
-            above[i] += 0.01;
-            below[i] -= 0.01;
-            let difference = (mean(&above) - mean(&below)) / 0.02;
-            assert!((difference - f64::from(gradient[i])).abs() < 2e-5, "{i}: {difference} {}", gradient[i]);
+        for criterion in criteria() {
+            let mean = |logits: &[f32]| {
+                let mut p = logits.to_vec();
+                softmax(Isa::BASELINE, &mut p, 4);
+                criterion.loss(&p, 4, &targets).mean()
+            };
+            let mut gradient = logits.clone();
+            softmax(Isa::BASELINE, &mut gradient, 4);
+            criterion.gradient(&mut gradient, 4, &targets, criterion.weight(&targets));
+            for i in 0..logits.len() {
+                let (mut above, mut below) = (logits.clone(), logits.clone());
+                above[i] += 0.01;
+                below[i] -= 0.01;
+                let difference = (mean(&above) - mean(&below)) / 0.02;
+                let error = (difference - f64::from(gradient[i])).abs();
+                assert!(error < 2e-5, "{criterion:?} {i}: {difference} {}", gradient[i]);
+            }
         }
+    }
+
+    #[test]
+    fn parts_of_a_batch_add_up() {
+        let targets = [2u16, 0, 1];
+        let mut p: Vec<f32> = (0..3 * LANES).map(|i| (i as f32 * 0.7).sin()).collect();
+        softmax(Isa::detect(), &mut p, 4);
+        for criterion in criteria() {
+            let (mut whole, mut parts) = (p.clone(), p.clone());
+            let expected = criterion.loss(&p, 4, &targets);
+            let mut found = criterion.loss(&p, 4, &targets[..1]);
+            found += criterion.loss(&p[LANES..], 4, &targets[1..]);
+            assert!((found.mean() - expected.mean()).abs() < 1e-12);
+            assert_eq!((found.weight, found.correct, found.count), (expected.weight, expected.correct, 3));
+            criterion.gradient(&mut whole, 4, &targets, expected.weight);
+            criterion.gradient(&mut parts[..LANES], 4, &targets[..1], expected.weight);
+            criterion.gradient(&mut parts[LANES..], 4, &targets[1..], expected.weight);
+            assert_eq!(whole, parts);
+        }
+    }
+
+    #[test]
+    fn classes_that_weigh_nothing_teach_nothing() {
+        let criterion = Criterion { weights: vec![0.0, 1.0], smoothing: 0.0 };
+        let mut p = vec![0.0; LANES];
+        softmax(Isa::detect(), &mut p, 2);
+        assert_eq!(criterion.loss(&p, 2, &[0]).mean(), 0.0);
+        criterion.gradient(&mut p, 2, &[0], 0.0);
+        assert_eq!(p, [0.0; LANES]);
     }
 
     #[test]

@@ -13,9 +13,14 @@ pub mod network;
 pub mod optimiser;
 mod plane;
 pub mod rng;
+mod shape;
 pub mod tensor;
 
+pub use kernels::activation::Activation;
+pub use layers::{Side, Stride};
 pub use plane::Extent;
 
+#[cfg(test)]
+mod golden_tests;
 #[cfg(test)]
 mod gradient_tests;

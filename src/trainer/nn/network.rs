@@ -5,134 +5,27 @@
 //! sets, labels' names, files or the schedule of training.
 
 use super::buffer::Buffer;
-use super::kernels::{Isa, LANES};
+use super::kernels::Isa;
 use super::layer::{Flow, Layer, Pass};
-use super::layers::{Linear, NarrowConv, WideConv};
-use super::loss::{self, BatchLoss};
-use super::plane::{Extent, Plane};
+use super::loss::{self, BatchLoss, Criterion};
+use super::plane::Plane;
 use super::rng::Rng;
 use super::tensor::Tensor;
 use std::ops::Range;
 
-/// Numbers in the activations and gradients of one group: 1 MiB, so that they stay in a second-level cache.
-const GROUP: usize = 262_144;
-
-/// Positions of the smallest activation that a group has at least, where the batch is large enough: fewer would not fill
-/// the register tiles.
-const POSITIONS: usize = 96;
-
-/// One layer of a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LayerShape {
-    /// 3 x 3 convolution with stride 1 and bias, ReLU, and 2 x 2 max pooling where asked for.
-    Conv {
-        /// Output channels.
-        outputs: usize,
-        /// Whether pooling follows; only on pictures of at least 2 x 2.
-        pool: bool,
-    },
-    /// Fully connected, with bias.
-    Linear {
-        /// Outputs.
-        outputs: usize,
-        /// Whether ReLU follows.
-        relu: bool,
-    },
-}
-
-/// Sizes of a network. Its last layer yields one logit a class.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NetworkShape {
-    /// The input picture.
-    pub input: Extent,
-    /// The layers.
-    pub layers: Vec<LayerShape>,
-}
-
-impl LayerShape {
-    /// The output for that input.
-    pub fn output(self, input: Extent) -> Extent {
-        match self {
-            LayerShape::Conv { outputs, pool } => {
-                let size = |size: usize| if pool { size / 2 } else { size };
-                Extent { height: size(input.height), width: size(input.width), channels: outputs }
-            }
-            LayerShape::Linear { outputs, .. } => Extent { height: 1, width: 1, channels: outputs },
-        }
-    }
-
-    /// Multiplications and additions of one image, forward and backward; `first` layers have no input gradient.
-    fn operations(self, input: Extent, first: bool) -> u64 {
-        let once = match self {
-            LayerShape::Conv { outputs, .. } => 18 * input.height * input.width * input.channels * outputs,
-            LayerShape::Linear { outputs, .. } => 2 * input.height * input.width * input.channels * outputs,
-        };
-        once as u64 * if first { 2 } else { 3 }
-    }
-}
-
-impl NetworkShape {
-    /// Input of each layer.
-    fn inputs(&self) -> Vec<Extent> {
-        let mut at = self.input;
-        let step = |layer: &LayerShape| {
-            let input = at;
-            at = layer.output(input);
-            input
-        };
-        self.layers.iter().map(step).collect()
-    }
-
-    /// Outputs of the last layer.
-    pub fn classes(&self) -> usize {
-        self.layers.iter().fold(self.input, |at, layer| layer.output(at)).channels
-    }
-
-    /// Multiplications and additions that a training step on one image takes by definition, however they are saved.
-    pub fn operations(&self) -> u64 {
-        let layers = self.layers.iter().zip(self.inputs()).enumerate();
-        layers.map(|(at, (layer, input))| layer.operations(input, at == 0)).sum()
-    }
-
-    /// Every parameter tensor, in the order of the network.
-    pub fn tensors(&self) -> Vec<Tensor> {
-        Layers::new(self, 0).tensors()
-    }
-
-    /// Images in a group of a batch of up to `batch`.
-    fn group(&self, batch: usize) -> usize {
-        let inputs = self.inputs();
-        let hidden = inputs.iter().skip(1);
-        let numbers = |at: &Extent| 2 * at.height * at.width * at.channels.next_multiple_of(LANES);
-        let of_image: usize = hidden.clone().map(numbers).sum();
-        let smallest = hidden.map(|at| at.height * at.width).min().unwrap_or(1);
-        let wanted = (GROUP / of_image.max(1)).max(POSITIONS.div_ceil(smallest)).clamp(1, batch);
-        // Groups of equal size rather than a small last one.
-        batch.div_ceil(batch.div_ceil(wanted))
-    }
-}
+pub use super::shape::{LayerShape, NetworkShape};
 
 /// The layers, and where the parameters of each lie.
-struct Layers(Vec<(Box<dyn Layer>, Range<usize>)>);
+pub(super) struct Layers(Vec<(Box<dyn Layer>, Range<usize>)>);
 
 impl Layers {
     /// For groups of up to `images` images.
-    fn new(shape: &NetworkShape, images: usize) -> Layers {
+    pub(super) fn new(shape: &NetworkShape, images: usize) -> Layers {
         let mut first = 0;
         let inputs = shape.inputs();
         let mut layers: Vec<(Box<dyn Layer>, Range<usize>)> = Vec::with_capacity(inputs.len());
         for (at, (layer, input)) in shape.layers.iter().zip(inputs).enumerate() {
-            let border = matches!(shape.layers.get(at + 1), Some(LayerShape::Conv { .. }));
-            let made: Box<dyn Layer> = match *layer {
-                LayerShape::Conv { outputs, pool } if at == 0 && input.channels <= NarrowConv::MOST_INPUTS => {
-                    Box::new(NarrowConv::new(input, outputs, pool, border, images))
-                }
-                LayerShape::Conv { outputs, pool } => Box::new(WideConv::new(input, outputs, pool, border, images)),
-                LayerShape::Linear { outputs, relu } => {
-                    let input = layers.last().map_or_else(|| Plane::narrow(input), |(before, _)| before.output());
-                    Box::new(Linear::new(input, outputs, relu))
-                }
-            };
+            let made = layer.build(input, at == 0, shape.layers.get(at + 1), images);
             let parameters = first..first + made.parameters();
             first = parameters.end;
             layers.push((made, parameters));
@@ -141,7 +34,7 @@ impl Layers {
     }
 
     /// Layers of one kind are counted: `conv1`, `conv2`, `linear1`.
-    fn tensors(&self) -> Vec<Tensor> {
+    pub(super) fn tensors(&self) -> Vec<Tensor> {
         let mut tensors = Vec::new();
         for (at, (layer, place)) in self.0.iter().enumerate() {
             let number = self.0[..=at].iter().filter(|(other, _)| other.kind() == layer.kind()).count();
@@ -177,6 +70,9 @@ pub struct Network {
     scratch: Buffer,
     /// Whether the layers have yet to see the parameters.
     stale: bool,
+    criterion: Criterion,
+    /// Training steps so far.
+    steps: u64,
 }
 
 impl Network {
@@ -203,6 +99,8 @@ impl Network {
             probabilities: Buffer::zeroed(batch * loss::pitch(shape.classes())),
             scratch: Buffer::zeroed(scratch),
             stale: true,
+            criterion: Criterion::default(),
+            steps: 0,
             shape,
             layers,
         }
@@ -211,9 +109,11 @@ impl Network {
     /// A network with the first weights of He et al. and zero biases.
     pub fn initialised(isa: Isa, shape: NetworkShape, batch: usize, rng: &mut Rng) -> Network {
         let mut network = Network::zeroed(isa, shape, batch);
-        for (layer, place) in &network.layers.0 {
+        for (layer, place) in &mut network.layers.0 {
             layer.initialise(rng, &mut network.parameters[place.clone()]);
         }
+        // Afterwards, so that dropout does not change the first weights.
+        network.layers.0.iter_mut().for_each(|(layer, _)| layer.seed(rng));
         network
     }
 
@@ -225,6 +125,11 @@ impl Network {
     /// The most images that fit into a batch.
     pub fn batch(&self) -> usize {
         self.batch
+    }
+
+    /// What [`learn`](Network::learn) minimises from now on.
+    pub fn set_criterion(&mut self, criterion: Criterion) {
+        self.criterion = criterion;
     }
 
     /// All parameters with their padding: what the optimiser moves.
@@ -251,7 +156,8 @@ impl Network {
         }
     }
 
-    /// One row of one input picture for writing: `[columns][channels]`.
+    /// One row of one input picture for writing: `[columns][channels]`, padded to whole blocks of channels (with zeros, which
+    /// have to stay) where the first layer is neither a convolution nor linear, or has many.
     pub fn input_row(&mut self, image: usize, y: usize) -> &mut [f32] {
         let begin = image * self.input_plane.size() + self.input_plane.at(y, 0);
         &mut self.input[begin..begin + self.shape.input.width * self.input_plane.pitch]
@@ -261,33 +167,37 @@ impl Network {
     pub fn forward(&mut self, images: usize) -> &[f32] {
         let images = images.min(self.batch);
         for first in (0..images).step_by(self.group) {
-            self.forward_group(first, self.group.min(images - first));
+            self.forward_group(first, self.group.min(images - first), None);
         }
         &self.probabilities[..images * loss::pitch(self.shape.classes())]
     }
 
-    /// Runs the network on one input a target, adds the gradient of the mean loss, and yields the loss.
+    /// Runs the network on one input a target, adds the gradient of the mean loss, and yields the loss:
+    /// both as the [criterion](Network::set_criterion) has them.
     pub fn learn(&mut self, targets: &[u16]) -> BatchLoss {
         let mut total = BatchLoss::default();
+        let weight = self.criterion.weight(targets);
         let classes = self.shape.classes();
         let pitch = loss::pitch(classes);
         for (at, part) in targets.chunks(self.group).enumerate() {
             let first = at * self.group;
-            self.forward_group(first, part.len());
+            self.forward_group(first, part.len(), Some(self.steps));
             let place = first * pitch..(first + part.len()) * pitch;
-            total += loss::cross_entropy(&self.probabilities[place.clone()], classes, part);
+            total += self.criterion.loss(&self.probabilities[place.clone()], classes, part);
             let flow = &mut self.flows[0][..part.len() * pitch];
             flow.copy_from_slice(&self.probabilities[place]);
-            loss::cross_entropy_gradient(flow, classes, part, targets.len());
+            self.criterion.gradient(flow, classes, part, weight);
             self.backward_group(first, part.len());
         }
         for (layer, place) in &mut self.layers.0 {
             layer.finish(self.isa, &mut self.gradient[place.clone()]);
         }
+        self.steps += 1;
         total
     }
 
-    fn forward_group(&mut self, first: usize, images: usize) {
+    /// `step` is the number of the training step, if it is one.
+    fn forward_group(&mut self, first: usize, images: usize, step: Option<u64>) {
         if self.stale {
             for (layer, place) in &mut self.layers.0 {
                 layer.prepare(self.isa, &self.parameters[place.clone()]);
@@ -298,8 +208,14 @@ impl Network {
         let input = &self.input[first * size..(first + images) * size];
         for (at, (layer, place)) in self.layers.0.iter_mut().enumerate() {
             let (before, after) = self.activations.split_at_mut(at);
-            let pass =
-                Pass { isa: self.isa, images, parameters: &self.parameters[place.clone()], scratch: &mut self.scratch };
+            let pass = Pass {
+                isa: self.isa,
+                images,
+                first,
+                step,
+                parameters: &self.parameters[place.clone()],
+                scratch: &mut self.scratch,
+            };
             layer.forward(pass, before.last().map_or(input, |activation| activation), &mut after[0]);
         }
         let classes = self.shape.classes();
@@ -318,8 +234,14 @@ impl Network {
         let [mut output_gradient, mut input_gradient] = self.flows.each_mut();
         for (at, (layer, place)) in self.layers.0.iter_mut().enumerate().rev() {
             let (before, after) = self.activations.split_at(at);
-            let pass =
-                Pass { isa: self.isa, images, parameters: &self.parameters[place.clone()], scratch: &mut self.scratch };
+            let pass = Pass {
+                isa: self.isa,
+                images,
+                first,
+                step: Some(self.steps),
+                parameters: &self.parameters[place.clone()],
+                scratch: &mut self.scratch,
+            };
             let flow = Flow {
                 input: before.last().map_or(input, |activation| activation),
                 output: &after[0],

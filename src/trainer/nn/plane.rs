@@ -4,6 +4,7 @@
 //! It must not know what the numbers are.
 
 use super::kernels::LANES;
+use std::ops::Range;
 
 /// Rows, columns and channels of a picture or an activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,4 +65,25 @@ impl Plane {
     pub fn at(&self, y: usize, x: usize) -> usize {
         (y + self.border) * self.row() + (x + self.border) * self.pitch
     }
+    /// Where the image with that number lies.
+    pub fn image(&self, number: usize) -> Range<usize> {
+        number * self.size()..(number + 1) * self.size()
+    }
+}
+
+/// Where the same numbers of some images lie in two planes of one extent and pitch, run by run: rows, or everything at
+/// once where neither has a border.
+pub fn runs(left: Plane, right: Plane, images: usize) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+    let Extent { height, width, .. } = left.extent;
+    let count = if left == right { 1 } else { images * height };
+    (0..count).map(move |run| {
+        if left == right {
+            return (0..images * left.size(), 0..images * left.size());
+        }
+        let row = |plane: Plane| {
+            let begin = run / height * plane.size() + plane.at(run % height, 0);
+            begin..begin + width * plane.pitch
+        };
+        (row(left), row(right))
+    })
 }

@@ -4,9 +4,15 @@
 //! narrow input pictures. One register tile carries every product: numbers of the left operand are broadcast, blocks of
 //! channels of the right one stay in registers. Kernels must not know networks, data sets or files.
 
+pub mod activation;
 pub mod dense;
+pub mod depthwise;
 pub mod elementwise;
+pub mod exp;
+pub mod filter;
 pub mod narrow;
+pub mod norm;
+pub mod pool;
 mod simd;
 pub mod winograd;
 

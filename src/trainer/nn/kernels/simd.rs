@@ -1,7 +1,7 @@
 //! Vector registers and the register tile: the only module of the trainer that contains `unsafe`.
 //!
 //! Every operation works on a block of [`LANES`] numbers, whatever the width of the machine's registers, so the order
-//! of additions, and with fused multiply-add every bit of a result, is the same on AVX-512 and AVX2. The baseline
+//! of additions, and with fused multiply-add every bit of a result, is the same on AVX-512, AVX2 and NEON. The baseline
 //! rounds after each multiplication where the processor has no fused form, so it agrees only to rounding.
 //!
 //! Soundness rests on tokens: [`Avx512`] and [`Avx2`] cannot be made outside this module, and are made here only after
@@ -34,6 +34,8 @@ enum Kind {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 impl Isa {
@@ -53,6 +55,9 @@ impl Isa {
                 found.push(Isa(Kind::Avx2));
             }
         }
+        // Part of the architecture; nothing to ask for.
+        #[cfg(target_arch = "aarch64")]
+        found.push(Isa(Kind::Neon));
         found.push(Isa::BASELINE);
         found
     }
@@ -67,7 +72,7 @@ impl Isa {
         Isa::available().into_iter().find(|isa| isa.name() == name)
     }
 
-    /// `avx512`, `avx2` or `baseline`.
+    /// `avx512`, `avx2`, `neon` or `baseline`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Baseline => "baseline",
@@ -75,6 +80,8 @@ impl Isa {
             Kind::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => "neon",
         }
     }
 
@@ -88,6 +95,8 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Kind::Avx512` is only made in `available`, after AVX-512F, AVX2 and FMA were detected.
             Kind::Avx512 => unsafe { run_avx512(kernel) },
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => kernel.run(Neon(())),
         }
     }
 }
@@ -144,6 +153,10 @@ pub trait Simd: Copy + sealed::Sealed {
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b`.
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b`.
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The square root.
+    fn sqrt(self, a: Self::V) -> Self::V;
     /// `a * b + c`, rounded once where the processor can.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `a` where it is greater than `b`, else `b`; so a NaN in `b` is kept.
@@ -254,6 +267,14 @@ pub struct Grid<const R: usize, const C: usize> {
     pub column: usize,
 }
 
+impl Grid<1, 1> {
+    /// One block.
+    #[inline(always)]
+    pub fn block(begin: usize) -> Grid<1, 1> {
+        Grid { begin, row: 0, column: 0 }
+    }
+}
+
 impl<const R: usize, const C: usize> Grid<R, C> {
     /// # Panics
     /// If the grid reaches beyond `length`.
@@ -335,6 +356,14 @@ impl Simd for Baseline {
         std::array::from_fn(|i| a[i] * b[i])
     }
     #[inline(always)]
+    fn div(self, a: Block, b: Block) -> Block {
+        std::array::from_fn(|i| a[i] / b[i])
+    }
+    #[inline(always)]
+    fn sqrt(self, a: Block) -> Block {
+        std::array::from_fn(|i| a[i].sqrt())
+    }
+    #[inline(always)]
     fn mul_add(self, a: Block, b: Block, c: Block) -> Block {
         // Where fused multiply-add is not an instruction, `f32::mul_add` would be a library call per number.
         if cfg!(target_arch = "aarch64") {
@@ -369,3 +398,9 @@ pub use x86::{Avx2, Avx512};
 
 #[cfg(target_arch = "x86_64")]
 mod x86;
+
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
+
+#[cfg(target_arch = "aarch64")]
+mod neon;

@@ -142,7 +142,7 @@ fn velocity_ends_at_zero_and_not_in_subnormal_numbers() {
         let (mut values, mut gradient, mut velocity) = ([1.0; LANES], [0.0; LANES], [1.0; LANES]);
         for _ in 0..800 {
             let (values, gradient, velocity) = (&mut values, &mut gradient, &mut velocity);
-            isa.run(MomentumStep { values, gradient, velocity, momentum: 0.9, scale: 1.0, rate: 0.1 });
+            isa.run(MomentumStep { values, gradient, velocity, momentum: 0.9, scale: 1.0, decay: 0.0, rate: 0.1 });
         }
         assert_eq!(velocity, [0.0; LANES], "{isa}");
         assert!((values[0] - 0.1).abs() < 1e-5, "{isa}");

@@ -131,7 +131,7 @@ pub fn count(extent: Extent) -> usize {
 }
 
 fn pass<'a>(isa: Isa, images: usize, parameters: &'a [f32], scratch: &'a mut [f32]) -> Pass<'a> {
-    Pass { isa, images, parameters, scratch }
+    Pass { isa, images, first: 0, step: Some(3), parameters, scratch }
 }
 
 fn split(layer: &dyn Layer, values: &[f32]) -> Vec<Vec<f32>> {

@@ -175,6 +175,7 @@ proptest! {
 
 /// More windows and rows than are worked on together.
 #[test]
+#[cfg_attr(miri, ignore = "takes too long")]
 fn large_pictures_go_through_in_parts() {
     let square = |side, channels| Extent { height: side, width: side, channels };
     for pool in [false, true] {
@@ -186,6 +187,7 @@ fn large_pictures_go_through_in_parts() {
 
 /// Also where windows of several pictures are worked on together.
 #[test]
+#[cfg_attr(miri, ignore = "takes too long")]
 fn an_image_does_not_depend_on_its_neighbours() {
     let input = Extent { height: 5, width: 5, channels: 20 };
     let case = Case { input, outputs: 24, pool: true, border: false, images: 7 };
