@@ -3,6 +3,7 @@
 mod demo;
 mod environment;
 mod guard;
+mod learning;
 mod measure;
 mod serve;
 mod test;

@@ -2,12 +2,11 @@
 //!
 //! It prints the curve and the results as the trainer contract wants them. It must not know how training works.
 
-use super::{CliError, environment, note, print_line};
+use super::learning::{BackboneArgs, Learning, Trained};
+use super::{CliError, environment, print_line};
 use crate::trainer::classify::ClassifyError;
 use crate::trainer::classify::architecture::MAX_LAYERS;
-use crate::trainer::classify::card::Training;
-use crate::trainer::classify::dataset::Dataset;
-use crate::trainer::classify::model_file;
+use crate::trainer::classify::samples::Samples;
 use crate::trainer::classify::session::{Checkpoint, Event, Progress, Session};
 use crate::trainer::classify::train::{HyperParameters, Trainer};
 use crate::trainer::output::MAX_JOB_RUNS;
@@ -26,7 +25,7 @@ pub struct TrainArgs {
     /// Learning rate, above 0, for example 0.01
     #[arg(long, value_name = "RATE", value_parser = learning_rate, allow_negative_numbers = true)]
     i: f64,
-    /// Number of convolution layers, 1 to 64
+    /// Number of convolution layers, 1 to 64; with --backbone, of layers on its features
     #[arg(long, value_name = "LAYERS", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LAYERS)), allow_negative_numbers = true)]
     j: u32,
     /// Number of training steps, at least 1, each on a batch of 32 images
@@ -38,6 +37,8 @@ pub struct TrainArgs {
     /// Folder with a folder of images for each class: DIR/<label>/<name>
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
+    #[command(flatten)]
+    backbone: BackboneArgs,
 }
 
 /// A learning rate as a number that training can use.
@@ -98,15 +99,15 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn new(checkpoint: &Checkpoint, dataset: &Dataset) -> Outcome {
+    fn new(checkpoint: &Checkpoint, samples: &dyn Samples) -> Outcome {
         Outcome {
             k: checkpoint.steps,
             accuracy: checkpoint.validation.accuracy() as f32,
             val_loss: checkpoint.validation.mean() as f32,
             train_accuracy: checkpoint.training.accuracy() as f32,
-            train_images: dataset.train.len(),
-            validation_images: dataset.validation.len(),
-            classes: dataset.labels.len(),
+            train_images: samples.train().len(),
+            validation_images: samples.validation().len(),
+            classes: samples.labels().len(),
         }
     }
 }
@@ -119,12 +120,10 @@ pub fn run(args: &TrainArgs) -> Result<(), CliError> {
     let (seed, isa) = (environment::seed()?, environment::isa()?);
     let StepCounts(steps) = &args.k;
     let folders = environment::folders(steps)?;
-    let dataset = Dataset::load(&args.images, seed)?;
-    if dataset.unlabelled > 0 {
-        note(&format!("note: {} image(s) without a label are not used", dataset.unlabelled));
-    }
+    let learning = Learning::open(&args.images, &args.backbone, seed)?;
+    let samples = learning.samples();
     let parameters = HyperParameters { rate: args.i as f32, layers: args.j, seed };
-    let mut session = Session::new(Trainer::new(&dataset, parameters, isa), steps);
+    let mut session = Session::new(Trainer::new(samples, parameters, isa), steps);
     let mut folders = folders.iter();
     while let Some(event) = session.proceed()? {
         match event {
@@ -135,9 +134,9 @@ pub fn run(args: &TrainArgs) -> Result<(), CliError> {
                     if steps.len() > 1 {
                         make(folder)?;
                     }
-                    save(args, &dataset, seed, &session, &checkpoint, folder)?;
+                    save(args, &learning, seed, &session, &checkpoint, folder)?;
                 }
-                print_line(&Outcome::new(&checkpoint, &dataset))?;
+                print_line(&Outcome::new(&checkpoint, samples))?;
             }
         }
     }
@@ -158,17 +157,16 @@ fn make(folder: &Path) -> Result<(), CliError> {
 /// Writes the model of a checkpoint.
 fn save(
     args: &TrainArgs,
-    dataset: &Dataset,
+    learning: &Learning,
     seed: u64,
     session: &Session<'_>,
     checkpoint: &Checkpoint,
     folder: &Path,
 ) -> Result<(), CliError> {
-    let training = Training {
-        labels: &dataset.labels,
-        normalisation: &dataset.normalisation,
+    let trained = Trained {
         temperature: 1.0,
         learning_rate: args.i,
+        layers: args.j,
         steps: checkpoint.steps,
         seed,
         dataset_version: environment::dataset_version(),
@@ -178,8 +176,7 @@ fn save(
             ("train_accuracy", checkpoint.training.accuracy() as f32),
         ],
     };
-    model_file::save(folder, session.network(), &training)?;
-    Ok(())
+    Ok(learning.save(folder, session.network(), &trained)?)
 }
 
 #[cfg(test)]

@@ -33,6 +33,14 @@ pub enum BackboneError {
     /// A flag or setting that does not fit.
     #[error("{0}")]
     Setting(String),
+    /// The features would not fit into memory.
+    #[error("{images} images with {features} features each need more than 256 MiB; train on fewer images")]
+    TooMany {
+        /// Images.
+        images: usize,
+        /// Features of an image.
+        features: usize,
+    },
     /// The network gave numbers that are none.
     #[error(
         "the backbone {} answers {} with numbers that are not finite; its weights are damaged, or its normalisation is \

@@ -2,7 +2,8 @@
 //! trained on those.
 //!
 //! [`input`] says what a backbone is fed with, `onnx` reads its file and `engine` runs it (both only in builds with the
-//! feature `backbone`), [`cache`] keeps features. This module must not know the command line or the server.
+//! feature `backbone`). [`features`] reads a data set through it, with what [`cache`] kept; [`head`] turns the number of
+//! layers into a network, [`head_file`] keeps it and [`predict`] uses it. This module must not know the command line or the server.
 
 #[cfg(not(feature = "backbone"))]
 mod absent;
@@ -10,9 +11,13 @@ pub mod cache;
 #[cfg(feature = "backbone")]
 mod engine;
 mod error;
+pub mod features;
+pub mod head;
+pub mod head_file;
 pub mod input;
 #[cfg(feature = "backbone")]
 mod onnx;
+pub mod predict;
 
 #[cfg(not(feature = "backbone"))]
 pub use absent::{Backbone, BackboneFile};
