@@ -8,6 +8,7 @@ use super::error::BackboneError;
 use crate::image::Channels;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Mean and standard deviation of ImageNet's channels, on a scale of 0 to 1: what torchvision and timm train with.
@@ -32,6 +33,19 @@ pub struct Settings {
     pub mean: Option<Vec<f32>>,
     /// Standard deviation of each channel, on a scale of 0 to 1.
     pub std: Option<Vec<f32>>,
+}
+
+impl Settings {
+    /// The environment variables by which a child is told them.
+    pub fn variables(&self) -> Vec<(&'static str, OsString)> {
+        let mut variables = vec![("TRAINYARD_BACKBONE", self.file.clone().into_os_string())];
+        variables.extend(self.size.map(|size| ("TRAINYARD_BACKBONE_SIZE", size.to_string().into())));
+        for (name, values) in [("TRAINYARD_BACKBONE_MEAN", &self.mean), ("TRAINYARD_BACKBONE_STD", &self.std)] {
+            let text = |values: &Vec<f32>| values.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
+            variables.extend(values.as_ref().map(|values| (name, text(values).into())));
+        }
+        variables
+    }
 }
 
 /// What a file says about its input.
@@ -304,6 +318,22 @@ mod tests {
         {
             assert!(resolve(&[1, 3, 0, 0], &[(key, value)], Settings::default()).is_err(), "{key}={value}");
         }
+    }
+
+    #[test]
+    fn settings_survive_the_environment() {
+        let settings = Settings {
+            file: "/x/y.onnx".into(),
+            size: Some(64),
+            mean: Some(vec![0.485, 1.0, 1e-9]),
+            std: Some(vec![0.1]),
+        };
+        let variables: BTreeMap<_, _> = settings.variables().into_iter().collect();
+        let text = |name: &str| variables[name].to_str().unwrap();
+        assert_eq!((text("TRAINYARD_BACKBONE"), text("TRAINYARD_BACKBONE_SIZE")), ("/x/y.onnx", "64"));
+        assert_eq!(numbers(text("TRAINYARD_BACKBONE_MEAN")).ok(), settings.mean);
+        assert_eq!(numbers(text("TRAINYARD_BACKBONE_STD")).ok(), settings.std);
+        assert_eq!(Settings { file: "x".into(), ..Settings::default() }.variables().len(), 1);
     }
 
     #[test]

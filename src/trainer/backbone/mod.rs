@@ -18,11 +18,24 @@ pub mod input;
 #[cfg(feature = "backbone")]
 mod onnx;
 pub mod predict;
+#[cfg(all(test, feature = "backbone"))]
+mod tests;
 
 #[cfg(not(feature = "backbone"))]
 pub use absent::{Backbone, BackboneFile};
 #[cfg(feature = "backbone")]
 pub use engine::Backbone;
 pub use error::BackboneError;
+pub use input::Settings;
 #[cfg(feature = "backbone")]
 pub use onnx::BackboneFile;
+
+/// Reads the backbone, makes it ready and tries it once: what would fail in every run fails here.
+///
+/// # Errors
+/// As [`BackboneFile::read`] and [`BackboneFile::prepare`], and if the settings do not fit it.
+pub fn check(settings: &Settings) -> Result<(), BackboneError> {
+    let file = BackboneFile::read(&settings.file)?;
+    let input = input::Input::resolve(file.declared(), settings)?;
+    file.prepare(&input).map(drop)
+}

@@ -49,11 +49,9 @@ impl BackboneFile {
         let Some(graph) = proto.graph.as_ref().filter(|graph| !graph.node.is_empty()) else {
             return Err(bad("it is no ONNX file, or one without a network".to_owned()));
         };
-        let input = input(graph).map_err(bad)?;
+        let sizes = inspect(graph).map_err(bad)?;
         let metadata = proto.metadata_props.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect();
-        let declared = Declared { sizes: sizes(input).map_err(bad)?, metadata };
-        check_operators(graph).map_err(bad)?;
-        check_outputs(graph).map_err(bad)?;
+        let declared = Declared { sizes, metadata };
         let mut weights = Weights::default();
         for (location, file) in external(graph, path)? {
             let bytes = read(path, &file, &mut room)?;
@@ -115,6 +113,14 @@ fn read(path: &Path, file: &Path, room: &mut u64) -> Result<Vec<u8>, BackboneErr
     Ok(bytes)
 }
 
+/// Sizes of the one input of a graph that has nothing which tract could not run.
+pub(super) fn inspect(graph: &GraphProto) -> Result<Vec<Option<u64>>, String> {
+    let sizes = sizes(input(graph)?)?;
+    check_operators(graph)?;
+    check_outputs(graph)?;
+    Ok(sizes)
+}
+
 /// The one input that is no weight.
 fn input(graph: &GraphProto) -> Result<&ValueInfoProto, String> {
     let weights: BTreeSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
@@ -150,12 +156,14 @@ fn sizes(input: &ValueInfoProto) -> Result<Vec<Option<u64>>, String> {
 fn check_operators(graph: &GraphProto) -> Result<(), String> {
     let known = tract_onnx::onnx().op_register.0;
     let standard = |domain: &str| domain.is_empty() || domain == "ai.onnx";
-    let unknown: BTreeSet<&str> = graph
-        .node
-        .iter()
-        .filter(|node| !standard(&node.domain) || !known.contains_key(&node.op_type))
-        .map(|node| node.op_type.as_str())
-        .collect();
+    let mut unknown = BTreeSet::new();
+    for node in &graph.node {
+        if !standard(&node.domain) {
+            unknown.insert(format!("{} {}", node.domain, node.op_type));
+        } else if !known.contains_key(&node.op_type) {
+            unknown.insert(node.op_type.clone());
+        }
+    }
     if unknown.is_empty() {
         return Ok(());
     }
