@@ -41,7 +41,8 @@ fn answers_are_those_of_onnxruntime() {
         assert_eq!(backbone.features(), expected.len(), "{name}");
         let (picture, black) = (picture(), vec![0; 3 * 32 * 32]);
         // The neighbours of a batch make no difference.
-        let found = backbone.extract(&[&black, &picture][2 - batch.min(2)..]).unwrap();
+        let pictures: [&[u8]; 2] = [&black, &picture];
+        let found = backbone.extract(&pictures[2 - batch.min(2)..]).unwrap();
         let found = &found[found.len() - expected.len()..];
         for (found, expected) in found.iter().zip(&expected) {
             assert!((f64::from(*found) - expected).abs() < 1e-4 * (1.0 + expected.abs()), "{name}: {found} {expected}");
