@@ -103,16 +103,22 @@ impl FeatureSet {
             file: Some(file),
             backbone: None,
             paths: HashMap::new(),
-            left_out: Vec::new(),
+            causes: HashMap::new(),
             made: 0,
             progress: options.progress,
         };
-        let images = maker.find(root, &listing)?;
+        let (images, mut left_out) = maker.find(root, &listing);
         let mut notes = Vec::new();
         let features = maker.all(&images, options.cache, &mut notes)?;
-        maker.judge(listing.files.len(), &mut notes)?;
-        let (targets, values): (Vec<_>, Vec<_>) =
-            images.iter().filter_map(|(label, image)| Some((*label, features.get(image)?.as_slice()))).unzip();
+        let mut examples = Vec::with_capacity(images.len());
+        for image in &images {
+            match features.get(&image.hash) {
+                Some(values) => examples.push((image.label, values.as_slice())),
+                None => left_out.push(format!("{} ({})", image.name, maker.cause(&image.hash))),
+            }
+        }
+        judge(&left_out, listing.files.len(), &mut notes)?;
+        let (targets, values): (Vec<usize>, Vec<&[f32]>) = examples.into_iter().unzip();
         // Equal features are one image to a head, whatever file they come from.
         let content: Vec<(usize, Hash)> =
             targets.iter().zip(&values).map(|(label, values)| (*label, hash_of(values))).collect();
@@ -235,6 +241,34 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
+/// An image that could be read, whether it is a picture or not.
+struct Image {
+    /// Its label's place.
+    label: usize,
+    hash: Hash,
+    /// Its path in the data set's folder.
+    name: String,
+}
+
+/// Says which files were left out, or that they are too many.
+fn judge(left_out: &[String], files: usize, notes: &mut Vec<String>) -> Result<(), ClassifyError> {
+    let count = left_out.len();
+    if count == 0 {
+        return Ok(());
+    }
+    let mut named = left_out.to_vec();
+    if count > NAMED {
+        named.truncate(NAMED);
+        named.push(format!("and {} more", count - NAMED));
+    }
+    let examples = named.join(", ");
+    if count * UNREADABLE > files {
+        return Err(ClassifyError::Unreadable { count, files, examples });
+    }
+    notes.push(format!("{count} image(s) cannot be read and are not used: {examples}"));
+    Ok(())
+}
+
 /// Makes the features that are not in the cache.
 struct Maker<'a> {
     origin: &'a Origin,
@@ -243,41 +277,42 @@ struct Maker<'a> {
     backbone: Option<Backbone>,
     /// A file for each image.
     paths: HashMap<Hash, PathBuf>,
-    /// Files that are no pictures, each with the cause.
-    left_out: Vec<String>,
+    /// Why an image is no picture.
+    causes: HashMap<Hash, String>,
     made: usize,
     progress: &'a mut dyn FnMut(usize, usize),
 }
 
 impl Maker<'_> {
-    /// Every file that can be read: its label's place and its content.
-    fn find(&mut self, root: &Path, listing: &Listing) -> Result<Vec<(usize, Hash)>, ClassifyError> {
-        let mut images = Vec::with_capacity(listing.files.len());
+    /// Every file that can be read; and the names of the others, each with the cause.
+    fn find(&mut self, root: &Path, listing: &Listing) -> (Vec<Image>, Vec<String>) {
+        let (mut images, mut unreadable) = (Vec::with_capacity(listing.files.len()), Vec::new());
         for (label, path) in &listing.files {
+            let name = path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
             match read(path) {
                 Ok(bytes) => {
                     let hash = *blake3::hash(&bytes).as_bytes();
                     self.paths.entry(hash).or_insert_with(|| path.clone());
-                    images.push((*label, hash));
+                    images.push(Image { label: *label, hash, name });
                 }
-                Err(cause) => self.leave_out(path.strip_prefix(root).unwrap_or(path), &cause.to_string()),
+                Err(cause) => unreadable.push(format!("{name} ({cause})")),
             }
         }
-        Ok(images)
+        (images, unreadable)
     }
 
-    fn leave_out(&mut self, path: &Path, cause: &str) {
-        self.left_out.push(format!("{} ({cause})", path.display()));
+    fn cause(&self, image: &Hash) -> &str {
+        self.causes.get(image).map_or("it has no features", String::as_str)
     }
 
     /// The features of all images that are pictures.
     fn all(
         &mut self,
-        images: &[(usize, Hash)],
+        images: &[Image],
         folder: Option<&Path>,
         notes: &mut Vec<String>,
     ) -> Result<Features, ClassifyError> {
-        let mut distinct: Vec<Hash> = images.iter().map(|(_, image)| *image).collect();
+        let mut distinct: Vec<Hash> = images.iter().map(|image| image.hash).collect();
         distinct.sort_unstable();
         distinct.dedup();
         let total = distinct.len();
@@ -331,7 +366,7 @@ impl Maker<'_> {
             let bytes = read(&path).map_err(ClassifyError::io("read the image", &path))?;
             match picture(&bytes, &self.origin.input) {
                 Ok(pixels) => pictures.push((*image, path, pixels)),
-                Err(cause) => self.leave_out(&path, &cause.to_string()),
+                Err(cause) => drop(self.causes.insert(*image, cause.to_string())),
             }
         }
         let Some(backbone) = self.backbone.as_ref().filter(|_| !pictures.is_empty()) else { return Ok(()) };
@@ -344,24 +379,6 @@ impl Maker<'_> {
             }
             made.insert(image, values.to_vec());
         }
-        Ok(())
-    }
-
-    /// Says which files were left out, or that they are too many.
-    fn judge(&self, files: usize, notes: &mut Vec<String>) -> Result<(), ClassifyError> {
-        let count = self.left_out.len();
-        if count == 0 {
-            return Ok(());
-        }
-        let mut named: Vec<String> = self.left_out.iter().take(NAMED).cloned().collect();
-        if count > NAMED {
-            named.push(format!("and {} more", count - NAMED));
-        }
-        let examples = named.join(", ");
-        if count * UNREADABLE > files {
-            return Err(ClassifyError::Unreadable { count, files, examples });
-        }
-        notes.push(format!("{count} image(s) cannot be read and are not used: {examples}"));
         Ok(())
     }
 }

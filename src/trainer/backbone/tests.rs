@@ -139,19 +139,18 @@ fn the_mean_of_feature_maps_is_taken_in_either_layout() {
 
 #[test]
 fn graphs_that_are_no_backbones_say_why() {
-    let relu = || vec![node("Relu", &["x"], "y")];
-    let broken = [
-        (graph(&[1, 3, 4, 4], vec![node("Shape", &["x"], "y")]), "first output"),
-        (graph(&[1, 3, 4, 4], vec![node("Relu", &["nothing"], "y")]), "nothing makes nothing"),
-        (graph(&[1, 3, 4, 4], vec![node("MatMul", &["x"], "y")]), ""),
-        (graph(&[1, 3, 5, 5], relu()), ""),
-    ];
-    for (at, (graph, reason)) in broken.into_iter().enumerate() {
-        match prepare(graph, Layout::Nchw) {
-            Ok(backbone) => assert_eq!((at, backbone.features()), (3, 3), "a declared size gives way"),
-            Err(text) => assert!(text.contains(reason), "{at}: {text}"),
-        }
-    }
+    let prepare = |node| prepare(graph(&[1, 3, 4, 4], vec![node]), Layout::Nchw).err().unwrap();
+    assert!(prepare(node("Shape", &["x"], "y")).contains("first output"));
+    assert!(prepare(node("Relu", &["nothing"], "y")).contains("nothing makes nothing"));
+    // Too few inputs: whether that is an error or an assertion in tract, it is an error here.
+    assert!(!prepare(node("MatMul", &["x"], "y")).is_empty());
+    assert!(prepare(node("Flatten", &[], "y")).len() > 5);
+}
+
+#[test]
+fn a_graph_may_be_larger_than_its_declaration() {
+    let backbone = prepare(graph(&[1, 3, 5, 5], vec![node("Relu", &["x"], "y")]), Layout::Nchw);
+    assert_eq!(backbone.unwrap().features(), 3);
 }
 
 #[test]
