@@ -1,7 +1,6 @@
 //! Transfer learning as its users meet it: the real binary, a small MobileNet, coloured pictures.
 
 use crate::harness::{Yard, process};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -47,6 +46,7 @@ mod with_the_feature {
     use image::{Rgb, RgbImage};
     use serde_json::Value;
     use std::collections::BTreeMap;
+    use std::fs;
     use tempfile::TempDir;
 
     /// A picture of one of three hues with a pattern, of a size of its own.

@@ -68,12 +68,6 @@ pub enum BackboneError {
 }
 
 impl BackboneError {
-    /// For `map_err` on file operations.
-    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> BackboneError {
-        let path = path.to_owned();
-        move |cause| BackboneError::Io { path, cause }
-    }
-
     /// The file at `path` does not do, because of `reason`.
     pub(super) fn unusable(path: &Path, reason: impl Into<String>) -> BackboneError {
         BackboneError::Unusable { path: path.to_owned(), reason: reason.into() }

@@ -104,8 +104,8 @@ impl ModelDataResolver for Weights {
 /// Reads a file of the backbone `path`, as far as there is room left for it.
 fn read(path: &Path, file: &Path, room: &mut u64) -> Result<Vec<u8>, BackboneError> {
     let mut bytes = Vec::new();
-    let opened = File::open(file).map_err(BackboneError::io(file))?;
-    opened.take(*room + 1).read_to_end(&mut bytes).map_err(BackboneError::io(file))?;
+    let opened = File::open(file).and_then(|opened| opened.take(*room + 1).read_to_end(&mut bytes));
+    opened.map_err(|cause| BackboneError::Io { path: file.to_owned(), cause })?;
     *room = room.checked_sub(bytes.len() as u64).ok_or_else(|| {
         let reason = format!("it is larger than {} MiB; take a smaller network, such as a MobileNet", MAX_BYTES >> 20);
         BackboneError::unusable(path, reason)
