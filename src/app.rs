@@ -14,6 +14,7 @@ use crate::ingest::fetch::{FetchPolicy, Fetcher};
 use crate::scheduler::{self, Handle, Scheduled, Scheduler};
 use crate::service::{self, Limits, Services};
 use crate::store::{Failure, OpenError, Options, Store};
+use crate::trainer::backbone::Settings;
 use crate::trainer::command::BaseEnvironment;
 use crate::trainer::sharing;
 use actix_web::web::Data;
@@ -210,7 +211,11 @@ impl Jobs {
     ) -> Self {
         let folders = RunFolders::new(config.data_dir.join("runs"), config.data_dir.join("logs"));
         let threads = config.cores / config.concurrency;
-        let environment = BaseEnvironment::new(|name| std::env::var_os(name), &config.env, threads, mark);
+        let mut environment = BaseEnvironment::new(|name| std::env::var_os(name), &config.env, threads, mark)
+            .with("TRAINYARD_CACHE_DIR", config.data_dir.join("cache"));
+        for (name, value) in config.backbone.iter().flat_map(Settings::variables) {
+            environment = environment.with(name, value);
+        }
         let reports = handle.clone();
         let pool = LocalPool::new(
             local::Settings {

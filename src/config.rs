@@ -4,6 +4,7 @@
 //! settings are for beyond their bounds.
 
 use crate::domain::sweep::Grid;
+use crate::trainer::backbone::{self, BackboneError};
 use crate::trainer::command::{Command, CommandError, SearchPath};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -74,6 +75,18 @@ pub struct TrainerSection {
     pub env: Vec<String>,
     /// How long a prediction may take.
     pub test_timeout_seconds: u64,
+    /// The ONNX file that the built-in trainer learns on the features of, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<PathBuf>,
+    /// Pixels a side of its pictures, where the file leaves that open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backbone_size: Option<u32>,
+    /// Mean of each colour from 0 to 1, where the file does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backbone_mean: Option<Vec<f32>>,
+    /// Standard deviation of each colour from 0 to 1, where the file does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backbone_std: Option<Vec<f32>>,
 }
 
 /// `[sweep]`
@@ -122,7 +135,16 @@ impl Default for JobsSection {
 impl Default for TrainerSection {
     fn default() -> Self {
         let own = |word: &str| vec!["trainyard".to_owned(), word.to_owned()];
-        Self { train: own("train"), test: own("test"), env: Vec::new(), test_timeout_seconds: 60 }
+        Self {
+            train: own("train"),
+            test: own("test"),
+            env: Vec::new(),
+            test_timeout_seconds: 60,
+            backbone: None,
+            backbone_size: None,
+            backbone_mean: None,
+            backbone_std: None,
+        }
     }
 }
 
@@ -186,6 +208,9 @@ pub enum ConfigError {
     /// A command does not exist.
     #[error(transparent)]
     Command(#[from] CommandError),
+    /// The backbone cannot be used.
+    #[error("trainer.backbone: {0}")]
+    Backbone(#[from] BackboneError),
     /// Anyone could reach a server without accounts.
     #[error(
         "{0} can be reached from other machines, and this release has no accounts: anyone could use the server and run \
@@ -227,6 +252,8 @@ pub struct Config {
     pub env: Vec<String>,
     /// How long a prediction may take.
     pub test_timeout: Duration,
+    /// The backbone of the built-in trainer, if any.
+    pub backbone: Option<backbone::Settings>,
     /// The sweep that a new model gets.
     pub grid: Grid,
     /// Whether urls may resolve to private ranges.
@@ -330,6 +357,7 @@ impl RawConfig {
             stop_grace: Duration::from_secs(jobs.stop_grace_seconds),
             train: Command::resolve("train", &trainer.train, search)?,
             test: Command::resolve("test", &trainer.test, search)?,
+            backbone: backbone(&trainer, search)?,
             env: trainer.env,
             test_timeout: Duration::from_secs(trainer.test_timeout_seconds),
             grid,
@@ -338,6 +366,27 @@ impl RawConfig {
             own: search.own.clone(),
         })
     }
+}
+
+/// Finds and tries the backbone, whose relative path is looked for where scripts are.
+fn backbone(trainer: &TrainerSection, search: &SearchPath) -> Result<Option<backbone::Settings>, ConfigError> {
+    let Some(file) = trainer.backbone.as_ref().filter(|file| !file.as_os_str().is_empty()) else {
+        let others = [trainer.backbone_mean.is_some(), trainer.backbone_std.is_some(), trainer.backbone_size.is_some()];
+        if others.contains(&true) {
+            return Err(ConfigError::Value("trainer.backbone_... is set, but trainer.backbone is not".to_owned()));
+        }
+        return Ok(None);
+    };
+    let candidates = search.folders.iter().map(|folder| folder.join(file));
+    let found = candidates.clone().find(|path| path.exists()).or_else(|| candidates.clone().next());
+    let settings = backbone::Settings {
+        file: found.unwrap_or_else(|| file.clone()),
+        size: trainer.backbone_size,
+        mean: trainer.backbone_mean.clone(),
+        std: trainer.backbone_std.clone(),
+    };
+    backbone::check(&settings)?;
+    Ok(Some(settings))
 }
 
 /// What the settings are checked against.
@@ -380,6 +429,9 @@ fn own_binary() -> PathBuf {
 fn keys() -> Vec<(String, String, bool)> {
     let mut all = RawConfig::default();
     all.jobs.concurrency = Some(1);
+    all.trainer.backbone = Some(PathBuf::new());
+    all.trainer.backbone_size = Some(1);
+    (all.trainer.backbone_mean, all.trainer.backbone_std) = (Some(Vec::new()), Some(Vec::new()));
     let table = toml::Table::try_from(&all).unwrap_or_default();
     let mut keys = Vec::new();
     for (section, values) in table {

@@ -50,6 +50,16 @@ pub fn folders(steps: &[u64]) -> Result<Vec<PathBuf>, CliError> {
     folders.ok_or(CliError::Environment { name: JOB, value, expected })
 }
 
+/// `TRAINYARD_CACHE_DIR`, none where it is not set.
+pub fn cache_dir() -> Option<PathBuf> {
+    env::var_os("TRAINYARD_CACHE_DIR").filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// `TRAINYARD_BACKBONE`, none where it is not set.
+pub fn backbone() -> Option<PathBuf> {
+    env::var_os("TRAINYARD_BACKBONE").filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
 /// `TRAINYARD_ISA`, the processor's best where it is not set.
 pub fn isa() -> Result<Isa, CliError> {
     let Some(value) = env::var_os("TRAINYARD_ISA").filter(|value| !value.is_empty()) else { return Ok(Isa::detect()) };

@@ -4,6 +4,7 @@ mod demo;
 mod environment;
 mod guard;
 mod interrupt;
+mod learning;
 mod measure;
 mod serve;
 mod test;

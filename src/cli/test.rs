@@ -4,9 +4,10 @@
 
 use super::train::learning_rate;
 use super::{CliError, environment, note, print_line};
+use crate::trainer::backbone::predict::Model;
 use crate::trainer::classify::ClassifyError;
 use crate::trainer::classify::architecture::MAX_LAYERS;
-use crate::trainer::classify::predict::{BATCH, Classifier, Picture, Prediction};
+use crate::trainer::classify::predict::{BATCH, Picture, Prediction};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -80,41 +81,39 @@ impl From<Prediction> for Answer {
 /// If there is no usable model or an image cannot be read.
 pub fn run(args: &TestArgs) -> Result<(), CliError> {
     let batch = if args.what.images.is_some() { BATCH } else { 1 };
-    let mut classifier = Classifier::load(&environment::model_dir(), environment::isa()?, batch)?;
-    let card = classifier.card();
-    if (card.learning_rate, card.layers, card.steps) != (args.i, args.j, args.k) {
-        note(&format!(
-            "note: the model was trained with --i {} --j {} --k {}",
-            card.learning_rate, card.layers, card.steps
-        ));
+    let elsewhere = environment::backbone();
+    let mut model = Model::load(&environment::model_dir(), environment::isa()?, batch, elsewhere.as_deref())?;
+    let (rate, layers, steps) = model.trained();
+    if (rate, layers, steps) != (args.i, args.j, args.k) {
+        note(&format!("note: the model was trained with --i {rate} --j {layers} --k {steps}"));
     }
     match (&args.what.image, &args.what.images) {
-        (_, Some(folder)) => all(&mut classifier, folder),
+        (_, Some(folder)) => all(&mut model, folder),
         (Some(image), None) => {
-            let picture = read(&classifier, image)?;
-            classifier.classify(&[picture]).into_iter().try_for_each(|prediction| print_line(&Answer::from(prediction)))
+            let picture = read(&model, image)?;
+            model.classify(&[picture])?.into_iter().try_for_each(|prediction| print_line(&Answer::from(prediction)))
         }
         // The command line has one of the two.
         (None, None) => Ok(()),
     }
 }
 
-fn read(classifier: &Classifier, path: &Path) -> Result<Picture, ClassifyError> {
+fn read(model: &Model, path: &Path) -> Result<Picture, ClassifyError> {
     let bytes = fs::read(path).map_err(ClassifyError::io("read the image", path))?;
-    classifier.picture(&bytes).map_err(|cause| ClassifyError::Image { path: path.to_owned(), cause })
+    model.picture(&bytes).map_err(|cause| ClassifyError::Image { path: path.to_owned(), cause })
 }
 
 /// A line for every file in the folder.
-fn all(classifier: &mut Classifier, folder: &Path) -> Result<(), CliError> {
+fn all(model: &mut Model, folder: &Path) -> Result<(), CliError> {
     let files = files(folder).map_err(ClassifyError::io("read the folder", folder))?;
     let mut unreadable = 0;
     for files in files.chunks(BATCH) {
         let mut good: Vec<Picture> = Vec::with_capacity(BATCH);
         let mut results = Vec::with_capacity(BATCH);
         for file in files {
-            results.push(read(classifier, file).map(|picture| good.push(picture)));
+            results.push(read(model, file).map(|picture| good.push(picture)));
         }
-        let mut predictions = classifier.classify(&good).into_iter();
+        let mut predictions = model.classify(&good)?.into_iter();
         for (file, result) in files.iter().zip(results) {
             let image = file.strip_prefix(folder).unwrap_or(file).to_string_lossy().into_owned();
             match result {

@@ -5,12 +5,10 @@
 mod report;
 
 use super::interrupt::Interrupt;
-use super::{CliError, environment, note};
+use super::learning::{BackboneArgs, Learning, Trained};
+use super::{CliError, environment};
 use crate::trainer::classify::ClassifyError;
 use crate::trainer::classify::architecture::MAX_LAYERS;
-use crate::trainer::classify::card::Training;
-use crate::trainer::classify::dataset::Dataset;
-use crate::trainer::classify::model_file;
 use crate::trainer::classify::session::{Checkpoint, Event, Session};
 use crate::trainer::classify::train::{HyperParameters, Trainer};
 use crate::trainer::nn::kernels::Isa;
@@ -39,7 +37,7 @@ pub struct TrainArgs {
     /// range of numbers, which ends the training with a message. 0.001, 0.01 and 0.1 are worth trying.
     #[arg(long, value_name = "RATE", value_parser = learning_rate, allow_negative_numbers = true)]
     i: f64,
-    /// Number of convolution layers, 1 to 64
+    /// Number of convolution layers, 1 to 64; with --backbone, of layers on its features
     ///
     /// More layers see more of a picture at once and take longer. 1, 2 and 4 are worth trying.
     #[arg(long, value_name = "LAYERS", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LAYERS)), allow_negative_numbers = true)]
@@ -61,6 +59,8 @@ pub struct TrainArgs {
     /// This is what happens anyway where TRAINYARD_RUN_ID is set, as a server does.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    backbone: BackboneArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -111,16 +111,14 @@ pub fn run(args: &TrainArgs) -> Result<(), CliError> {
     let (seed, isa) = (environment::seed()?, environment::isa()?);
     let StepCounts(steps) = &args.k;
     let folders = environment::folders(steps)?;
-    let dataset = Dataset::load(&args.images, seed)?;
-    if dataset.unlabelled > 0 {
-        note(&format!("note: {} image(s) without a label are not used", dataset.unlabelled));
-    }
+    let learning = Learning::open(&args.images, &args.backbone, seed)?;
+    let samples = learning.samples();
     let is_json = args.json || environment::is_run_of_a_server();
-    let mut report = Report::new(is_json, &dataset, steps.last().copied().unwrap_or_default());
-    report.begin(&settings(args, &dataset, isa))?;
+    let mut report = Report::new(is_json, samples, steps.last().copied().unwrap_or_default());
+    report.begin(&settings(args, &learning, isa))?;
     let parameters = HyperParameters { rate: args.i as f32, layers: args.j, seed };
-    let session = Session::new(Trainer::new(&dataset, parameters, isa), steps);
-    let models = Models { args, dataset: &dataset, seed, interrupt, folders: folders.into_iter() };
+    let session = Session::new(Trainer::new(samples, parameters, isa), steps);
+    let models = Models { args, learning: &learning, seed, interrupt, folders: folders.into_iter() };
     let trained = train(session, models, &mut report);
     report.end(trained.is_ok())?;
     trained
@@ -142,23 +140,23 @@ fn train(mut session: Session<'_>, mut models: Models<'_>, report: &mut Report) 
 }
 
 /// What is trained, in words.
-fn settings(args: &TrainArgs, dataset: &Dataset, isa: Isa) -> String {
+fn settings(args: &TrainArgs, learning: &Learning, isa: Isa) -> String {
     let StepCounts(steps) = &args.k;
     let steps: Vec<String> = steps.iter().map(u64::to_string).collect();
     format!(
-        "learning rate {}, {} layer(s), {} steps, {side} x {side} pixels, {}",
+        "learning rate {}, {} layer(s), {} steps, {}, {}",
         args.i,
         args.j,
         steps.join(", "),
-        isa.name(),
-        side = dataset.side
+        learning.describe(),
+        isa.name()
     )
 }
 
 /// Where models go, and what is written into them.
 struct Models<'a> {
     args: &'a TrainArgs,
-    dataset: &'a Dataset,
+    learning: &'a Learning,
     seed: u64,
     interrupt: Interrupt,
     /// One for each checkpoint, in their order.
@@ -174,11 +172,10 @@ impl Models<'_> {
         if steps.len() > 1 {
             make(&folder)?;
         }
-        let training = Training {
-            labels: &self.dataset.labels,
-            normalisation: &self.dataset.normalisation,
+        let trained = Trained {
             temperature: 1.0,
             learning_rate: self.args.i,
+            layers: self.args.j,
             steps: checkpoint.steps,
             seed: self.seed,
             dataset_version: environment::dataset_version(),
@@ -188,8 +185,7 @@ impl Models<'_> {
                 ("train_accuracy", checkpoint.training.accuracy() as f32),
             ],
         };
-        model_file::save(&folder, network, &training)?;
-        Ok(folder.join(model_file::FILE_NAME))
+        Ok(self.learning.save(&folder, network, &trained)?)
     }
 }
 

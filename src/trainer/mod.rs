@@ -3,6 +3,7 @@
 //! The built-in trainers live here too, one file or folder a task, on `nn`. Knows nothing of processes, of the store
 //! or of HTTP.
 
+pub mod backbone;
 pub mod classify;
 pub mod command;
 pub mod nn;

@@ -9,6 +9,7 @@
     reason = "a test that cannot go on has failed, and the lint knows only the #[test] functions themselves"
 )]
 
+mod backbone;
 mod bad_bodies;
 mod bad_parameters;
 mod bad_settings;

@@ -3,7 +3,7 @@
 //! Whichever it is, the last line that carries an accuracy is the result. It must not know how training works.
 
 use super::super::{CliError, print_line};
-use crate::trainer::classify::dataset::Dataset;
+use crate::trainer::classify::samples::Samples;
 use crate::trainer::classify::session::{Checkpoint, Progress};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
@@ -27,8 +27,8 @@ pub enum Report {
 
 impl Report {
     /// JSON where a program asked for it.
-    pub fn new(is_json: bool, dataset: &Dataset, last_step: u64) -> Report {
-        let counts = Counts::of(dataset);
+    pub fn new(is_json: bool, samples: &dyn Samples, last_step: u64) -> Report {
+        let counts = Counts::of(samples);
         if is_json {
             return Report::Json(counts);
         }
@@ -82,11 +82,11 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn of(dataset: &Dataset) -> Counts {
+    fn of(samples: &dyn Samples) -> Counts {
         Counts {
-            train_images: dataset.train.len(),
-            validation_images: dataset.validation.len(),
-            classes: dataset.labels.len(),
+            train_images: samples.train().len(),
+            validation_images: samples.validation().len(),
+            classes: samples.labels().len(),
         }
     }
 }
@@ -251,7 +251,7 @@ mod tests {
         readable.begin("2 layers").unwrap();
         let progress =
             |step, accuracy| Progress { step, loss: 0.5, accuracy, images_per_second: 1234.5, seconds_left: 200.0 };
-        let loss = |correct| BatchLoss { total: 2.0, correct, count: 20 };
+        let loss = |correct| BatchLoss { total: 2.0, weight: 20.0, correct, count: 20 };
         readable.progress(progress(10, Some(0.25))).unwrap();
         readable.progress(progress(20, None)).unwrap();
         for (steps, correct) in [(20, 15), (40, 19)] {

@@ -19,7 +19,7 @@ const MAX_BYTES: u64 = 256 << 20;
 /// How many files are looked at to choose the size.
 const SAMPLE: usize = 256;
 /// The most classes.
-pub(super) const MAX_CLASSES: usize = 1000;
+pub(in crate::trainer) const MAX_CLASSES: usize = 1000;
 
 /// Mean and standard deviation of each channel over the training part, in grey levels 0 to 255.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,7 +124,8 @@ impl Normalisation {
     }
 }
 
-fn check(listing: &Listing, root: &Path) -> Result<(), ClassifyError> {
+/// Whether there is anything to learn from.
+pub(in crate::trainer) fn check(listing: &Listing, root: &Path) -> Result<(), ClassifyError> {
     if listing.files.is_empty() {
         let nothing = listing.unlabelled == 0;
         return Err(if nothing { ClassifyError::NoImages(root.to_owned()) } else { ClassifyError::NoLabels });

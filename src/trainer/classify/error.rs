@@ -3,6 +3,7 @@
 //! It must not know how an error is shown.
 
 use crate::image::DecodeError;
+use crate::trainer::backbone::BackboneError;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -53,6 +54,21 @@ pub enum ClassifyError {
         /// What is wrong with it.
         cause: DecodeError,
     },
+    /// So many files are no readable images that something else must be wrong.
+    #[error(
+        "at least {count} of the {files} images cannot be read, more than one in ten: {examples}; replace or remove them"
+    )]
+    Unreadable {
+        /// How many, up to when it was too many.
+        count: usize,
+        /// Files of the data set.
+        files: usize,
+        /// Some of them, each with its cause.
+        examples: String,
+    },
+    /// The backbone cannot be used.
+    #[error(transparent)]
+    Backbone(#[from] BackboneError),
     /// The numbers left the range of f32.
     #[error(
         "the loss is no longer a number after step {step}: the learning rate {rate} is too high for these images, try a \

@@ -10,12 +10,13 @@ pub mod card;
 pub mod dataset;
 mod error;
 pub mod evaluation;
-mod folder;
+pub(super) mod folder;
 pub mod model_file;
 mod onnx;
 pub mod predict;
+pub mod samples;
 pub mod session;
-mod split;
+pub(super) mod split;
 pub mod train;
 mod weights_file;
 

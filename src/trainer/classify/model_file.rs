@@ -42,7 +42,7 @@ pub fn save(folder: &Path, network: &Network, training: &Training<'_>) -> Result
 type WriteFile = fn(&Card, &Network) -> Result<Vec<u8>, String>;
 
 /// Puts a durable file in the place of another.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(in crate::trainer) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}", std::process::id()));
@@ -79,7 +79,8 @@ pub fn load(folder: &Path, isa: Isa, batch: usize) -> Result<(Card, Network), Cl
     read(&bytes, isa, batch).map_err(|reason| ClassifyError::BadModel { path, reason })
 }
 
-fn bytes_of(path: &Path) -> Result<Vec<u8>, ClassifyError> {
+/// A model file's bytes, if it is no larger than any of ours.
+pub(in crate::trainer) fn bytes_of(path: &Path) -> Result<Vec<u8>, ClassifyError> {
     let file = File::open(path).map_err(|cause| match cause.kind() {
         io::ErrorKind::NotFound => ClassifyError::NoModel(path.to_owned()),
         _ => ClassifyError::io("read the model", path)(cause),

@@ -23,7 +23,7 @@ pub struct Classifier {
 }
 
 /// A picture as the network takes it.
-pub struct Picture(Vec<u8>);
+pub struct Picture(pub(in crate::trainer) Vec<u8>);
 
 /// The answer for one picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,14 +47,7 @@ impl Classifier {
     }
 
     fn new(card: Card, mut network: Network) -> Classifier {
-        // The softmax of logits / T is that of a last layer whose parameters are divided by T.
-        if card.temperature != 1.0 {
-            // Weight and bias of the last layer stand last.
-            for parameter in network.shape().tensors().iter().rev().take(2) {
-                let scaled = network.values(parameter).into_iter().map(|value| value / card.temperature);
-                network.set_values(parameter, scaled);
-            }
-        }
+        temper(&mut network, card.temperature);
         Classifier { normalisation: card.normalisation(), card, network }
     }
 
@@ -81,14 +74,33 @@ impl Classifier {
                 dataset::fill(&mut self.network, &self.normalisation, image, &picture.0);
             }
             for values in self.network.forward(batch.len()).chunks_exact(loss::pitch(classes)) {
-                let probabilities: Vec<_> = self.card.labels.iter().cloned().zip(values.iter().copied()).collect();
-                // The first of equals, as in training's count of hits.
-                let best = probabilities.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1));
-                let (label, confidence) = best.cloned().unwrap_or_default();
-                predictions.push(Prediction { label, confidence, probabilities });
+                predictions.push(Prediction::new(&self.card.labels, values));
             }
         }
         predictions
+    }
+}
+
+/// Makes the network divide its logits by `temperature`.
+pub(in crate::trainer) fn temper(network: &mut Network, temperature: f32) {
+    // The softmax of logits / T is that of a last layer whose parameters are divided by T.
+    if temperature != 1.0 {
+        // Weight and bias of the last layer stand last.
+        for parameter in network.shape().tensors().iter().rev().take(2) {
+            let scaled = network.values(parameter).into_iter().map(|value| value / temperature);
+            network.set_values(parameter, scaled);
+        }
+    }
+}
+
+impl Prediction {
+    /// Of the probabilities of these classes; what follows them in `values` is padding.
+    pub(in crate::trainer) fn new(labels: &[String], values: &[f32]) -> Prediction {
+        let probabilities: Vec<_> = labels.iter().cloned().zip(values.iter().copied()).collect();
+        // The first of equals, as in training's count of hits.
+        let best = probabilities.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1));
+        let (label, confidence) = best.cloned().unwrap_or_default();
+        Prediction { label, confidence, probabilities }
     }
 }
 

@@ -4,8 +4,7 @@
 //! a run of 1,000. It must not know files or how progress is shown.
 
 use super::ClassifyError;
-use super::architecture;
-use super::dataset::Dataset;
+use super::samples::Samples;
 use crate::trainer::nn::kernels::Isa;
 use crate::trainer::nn::loss::{BatchLoss, cross_entropy};
 use crate::trainer::nn::network::Network;
@@ -26,7 +25,7 @@ const STREAM_ORDER: u64 = 2;
 pub struct HyperParameters {
     /// Learning rate, finite and above 0.
     pub rate: f32,
-    /// Convolution blocks, 1 to [`architecture::MAX_LAYERS`].
+    /// Convolution blocks, 1 to [`MAX_LAYERS`](super::architecture::MAX_LAYERS).
     pub layers: u32,
     /// Chooses first weights and the order of images.
     pub seed: u64,
@@ -34,7 +33,7 @@ pub struct HyperParameters {
 
 /// A training run between two steps.
 pub struct Trainer<'a> {
-    dataset: &'a Dataset,
+    samples: &'a dyn Samples,
     isa: Isa,
     network: Network,
     optimiser: Sgd,
@@ -46,18 +45,18 @@ pub struct Trainer<'a> {
 
 impl<'a> Trainer<'a> {
     /// A run that has not made a step yet.
-    pub fn new(dataset: &'a Dataset, parameters: HyperParameters, isa: Isa) -> Trainer<'a> {
-        let shape = architecture::network(dataset.side, dataset.channels, parameters.layers, dataset.labels.len());
-        let batch = dataset.train.len().min(BATCH);
+    pub fn new(samples: &'a dyn Samples, parameters: HyperParameters, isa: Isa) -> Trainer<'a> {
+        let shape = samples.network(parameters.layers);
+        let batch = samples.train().len().min(BATCH);
         let mut rng = Rng::new(parameters.seed, STREAM_WEIGHTS);
         let network = Network::initialised(isa, shape, batch, &mut rng);
         let optimiser = Sgd::new(network.parameters().len(), parameters.rate, MOMENTUM, CLIP);
         Trainer {
-            dataset,
+            samples,
             isa,
             network,
             optimiser,
-            order: Order::new(dataset.train.clone(), parameters.seed),
+            order: Order::new(samples.train().to_vec(), parameters.seed),
             batch: vec![0; batch],
             targets: Vec::with_capacity(batch),
             steps: 0,
@@ -70,7 +69,7 @@ impl<'a> Trainer<'a> {
     /// If the loss or the gradient is no longer finite.
     pub fn step(&mut self) -> Result<BatchLoss, ClassifyError> {
         self.order.next(&mut self.batch);
-        self.dataset.fill(&self.batch, &mut self.network, &mut self.targets);
+        self.samples.fill(&self.batch, &mut self.network, &mut self.targets);
         let loss = self.network.learn(&self.targets);
         let (parameters, gradient) = self.network.parameters_and_gradient();
         let norm = self.optimiser.step(self.isa, parameters, gradient);
@@ -98,19 +97,19 @@ impl<'a> Trainer<'a> {
 
     /// Loss and accuracy on the images held out.
     pub fn validate(&mut self) -> BatchLoss {
-        self.measure(&self.dataset.validation)
+        self.measure(self.samples.validation())
     }
 
     /// Loss and accuracy on the images learned from.
     pub fn measure_training_part(&mut self) -> BatchLoss {
-        self.measure(&self.dataset.train)
+        self.measure(self.samples.train())
     }
 
     fn measure(&mut self, part: &[usize]) -> BatchLoss {
         let mut total = BatchLoss::default();
-        let classes = self.dataset.labels.len();
+        let classes = self.samples.labels().len();
         for batch in part.chunks(self.network.batch()) {
-            self.dataset.fill(batch, &mut self.network, &mut self.targets);
+            self.samples.fill(batch, &mut self.network, &mut self.targets);
             total += cross_entropy(self.network.forward(batch.len()), classes, &self.targets);
         }
         total
@@ -143,6 +142,8 @@ impl Order {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::architecture;
+    use super::super::dataset::Dataset;
     use super::*;
     use std::path::Path;
 
