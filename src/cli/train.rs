@@ -134,6 +134,10 @@ fn train(mut session: Session<'_>, mut models: Models<'_>, report: &mut Report) 
                 let model = models.keep(session.network(), &checkpoint)?;
                 report.reached(checkpoint, model)?;
             }
+            Event::Lost(steps) => {
+                models.leave_out();
+                report.lost(steps)?;
+            }
         }
     }
     Ok(())
@@ -164,6 +168,11 @@ struct Models<'a> {
 }
 
 impl Models<'_> {
+    /// There is no model for the next step count.
+    fn leave_out(&mut self) {
+        self.folders.next();
+    }
+
     /// Writes the model of the next checkpoint. Yields the file's path.
     fn keep(&mut self, network: &Network, checkpoint: &Checkpoint) -> Result<PathBuf, CliError> {
         let folder = self.folders.next().unwrap_or_default();

@@ -151,7 +151,7 @@ fn when_all_runs_are_cancelled_the_child_is_stopped() {
 #[test]
 fn a_failure_takes_only_the_runs_without_a_result() {
     // The first step is fine, and then the numbers leave the range.
-    let yard = yard(&[1, 500, 1000]).set("sweep", "learning_rates", vec![1e6]).set("sweep", "layers", vec![16]);
+    let yard = yard(&[1, 500, 1000]).set("sweep", "learning_rates", vec![1e3]).set("sweep", "layers", vec![16]);
     let server = furnished(&yard);
     let runs = server.sweep("m");
     server.idle();

@@ -2,7 +2,7 @@
 //!
 //! Whichever it is, the last line that carries an accuracy is the result. It must not know how training works.
 
-use super::super::{CliError, print_line};
+use super::super::{CliError, note, print_line};
 use crate::trainer::classify::samples::Samples;
 use crate::trainer::classify::session::{Checkpoint, Progress};
 use serde::Serialize;
@@ -61,6 +61,17 @@ impl Report {
                 readable.reached(checkpoint, model);
                 Ok(())
             }
+        }
+    }
+
+    /// One of the step counts is reached, and there is nothing to show for it.
+    pub fn lost(&mut self, steps: u64) -> Result<(), CliError> {
+        note(&format!(
+            "note: after {steps} steps the loss is no number; there is no model for them, try a smaller --i"
+        ));
+        match self {
+            Report::Json(_) => print_line(&Lost { k: steps, accuracy: () }),
+            Report::Readable(_) => Ok(()),
         }
     }
 
@@ -124,6 +135,13 @@ struct Outcome {
     train_images: usize,
     validation_images: usize,
     classes: usize,
+}
+
+/// A step count without a result as JSON: an accuracy of null.
+#[derive(Serialize)]
+struct Lost {
+    k: u64,
+    accuracy: (),
 }
 
 impl Outcome {
@@ -285,6 +303,14 @@ mod tests {
             };
             assert_eq!(result.accuracy.text(), "0.95");
         }
+    }
+
+    #[test]
+    fn a_step_count_without_a_result_is_a_failure_of_its_own() {
+        let mut parser = OutputParser::new();
+        parser.feed(format!("{}\n", serde_json::to_string(&Lost { k: 7, accuracy: () }).unwrap()).as_bytes());
+        assert!(matches!(parser.outcome_for_steps(7), Outcome::Failure(_)));
+        assert_eq!(parser.outcome_for_steps(8), Outcome::Nothing);
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub enum Event {
     Progress(Progress),
     /// One of the step counts is reached; [`Session::network`] is the model for it.
     Checkpoint(Progress, Checkpoint),
+    /// So many steps are made, and the loss on the images held out is no number: there is no model for this step count.
+    /// The training goes on for the others, as it would without this one.
+    Lost(u64),
 }
 
 /// How the training goes.
@@ -89,7 +92,7 @@ impl<'a> Session<'a> {
     /// Trains until there is something to tell; `None` after the last checkpoint.
     ///
     /// # Errors
-    /// If the loss or the gradient is no longer finite.
+    /// If the loss or the gradient is no longer finite, or at the last checkpoint the loss on the images held out.
     pub fn proceed(&mut self) -> Result<Option<Event>, ClassifyError> {
         let Some(checkpoint) = self.to_come.last().copied() else { return Ok(None) };
         let began = Instant::now();
@@ -123,6 +126,13 @@ impl<'a> Session<'a> {
             None => Event::Progress(progress),
             Some(validation) => {
                 self.to_come.pop();
+                if !validation.total.is_finite() {
+                    return if self.to_come.is_empty() {
+                        Err(self.trainer.diverged())
+                    } else {
+                        Ok(Some(Event::Lost(steps)))
+                    };
+                }
                 Event::Checkpoint(
                     progress,
                     Checkpoint { steps, validation, training: self.trainer.measure_training_part() },
@@ -153,6 +163,7 @@ mod tests {
                     points.push(progress);
                     checkpoints.push((checkpoint, session.network().parameters().to_vec()));
                 }
+                Event::Lost(steps) => panic!("nothing is learned after {steps} steps"),
             }
         }
         assert_eq!(session.proceed().unwrap(), None);
@@ -197,6 +208,20 @@ mod tests {
         session.report_at = Instant::now();
         let Ok(Some(Event::Progress(progress))) = session.proceed() else { panic!("no progress") };
         assert_eq!(progress.accuracy, None);
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_is_no_result() {
+        let root = tempfile::tempdir().unwrap();
+        folder(root.path());
+        let dataset = Dataset::load(root.path(), 4).unwrap();
+        let parameters = HyperParameters { rate: 1e30, ..PARAMETERS };
+        let session = |steps: &[u64]| Session::new(Trainer::new(&dataset, parameters, Isa::detect()), steps);
+        // The first step is still made with finite numbers; what it leads to is not.
+        let mut long = session(&[1, 100]);
+        assert_eq!(long.proceed().unwrap(), Some(Event::Lost(1)));
+        assert!(matches!(long.proceed(), Err(ClassifyError::Diverged { step: 2, .. })));
+        assert!(matches!(session(&[1]).proceed(), Err(ClassifyError::Diverged { step: 1, .. })));
     }
 
     #[test]

@@ -75,9 +75,14 @@ impl<'a> Trainer<'a> {
         let norm = self.optimiser.step(self.isa, parameters, gradient);
         self.steps += 1;
         if !loss.total.is_finite() || !norm.is_finite() {
-            return Err(ClassifyError::Diverged { step: self.steps, rate: self.optimiser.rate });
+            return Err(self.diverged());
         }
         Ok(loss)
+    }
+
+    /// What to say of numbers that left the range after the last step.
+    pub fn diverged(&self) -> ClassifyError {
+        ClassifyError::Diverged { step: self.steps, rate: self.optimiser.rate }
     }
 
     /// Steps made.
