@@ -45,7 +45,7 @@ mod tests {
         let shape = network(side, Channels::Grey, layers, 10);
         let block = |layer: &LayerShape| match *layer {
             LayerShape::Conv { outputs, pool } => Some((outputs, pool)),
-            LayerShape::Linear { .. } => None,
+            _ => None,
         };
         shape.layers.iter().filter_map(block).collect()
     }

@@ -21,7 +21,7 @@ enum Layer {
     Linear(String),
 }
 
-fn layers(shape: &NetworkShape) -> Vec<Layer> {
+fn layers(shape: &NetworkShape) -> Result<Vec<Layer>, String> {
     let mut layers = Vec::new();
     let (mut convolutions, mut linears) = (0, 0);
     for layer in &shape.layers {
@@ -43,19 +43,23 @@ fn layers(shape: &NetworkShape) -> Vec<Layer> {
                     layers.push(Layer::Relu);
                 }
             }
+            other => return Err(format!("no ONNX nodes are known for the layer {other:?}")),
         }
     }
-    layers
+    Ok(layers)
 }
 
 /// Adds all layers of the network to the graph, whose last output is a picture with its channels first.
-pub fn add(graph: &mut Graph, network: &Network) {
+///
+/// # Errors
+/// If the network has a layer of a kind that has no nodes here.
+pub fn add(graph: &mut Graph, network: &Network) -> Result<(), String> {
     let parameters = network.shape().tensors();
     let tensor = |name: &str| {
         let parameter = parameters.iter().find(|parameter| parameter.name == name);
         parameter.map(|parameter| (parameter.shape.as_slice(), network.values(parameter))).unwrap_or_default()
     };
-    for layer in layers(network.shape()) {
+    for layer in layers(network.shape())? {
         match layer {
             Layer::Convolution(name) => {
                 let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
@@ -92,6 +96,7 @@ pub fn add(graph: &mut Graph, network: &Network) {
             }
         }
     }
+    Ok(())
 }
 
 /// For each number of `[outputs, inputs, places]` where it lies in `[places, inputs, outputs]`.

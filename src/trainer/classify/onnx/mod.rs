@@ -28,7 +28,7 @@ const FOREIGN: &str = "it is no ONNX file of this program; only what `trainyard 
 /// The bytes of an ONNX file; equal models are equal bytes.
 ///
 /// # Errors
-/// If the card could not be read back.
+/// If the card could not be read back, or a layer has no form in ONNX here.
 pub(super) fn write(card: &Card, network: &Network) -> Result<Vec<u8>, String> {
     let shape = network.shape();
     let normalisation = card.normalisation();
@@ -40,7 +40,7 @@ pub(super) fn write(card: &Card, network: &Network) -> Result<Vec<u8>, String> {
     graph.node("Sub", &["mean"], &[]);
     graph.constant("scale", &planes, normalisation.deviation.into_iter().map(|deviation| 1.0 / deviation));
     graph.node("Mul", &["scale"], &[]);
-    layers::add(&mut graph, network);
+    layers::add(&mut graph, network)?;
     graph.constant("temperature", &[], [card.temperature]);
     graph.node("Div", &["temperature"], &[]);
     graph.node_named("Softmax", &[], &[Attribute::Integer("axis", 1)], "probabilities");
