@@ -186,7 +186,8 @@ mod tests {
     #[test]
     fn adam_follows_the_formula() {
         for isa in Isa::available() {
-            let mut adam = Adam::new(2 * LANES, 0.1, 10.0).with_decay(0.5, &[LANES..2 * LANES]);
+            let half = LANES..2 * LANES;
+            let mut adam = Adam::new(2 * LANES, 0.1, 10.0).with_decay(0.5, std::slice::from_ref(&half));
             let (mut p, mut g) = (vec![1.0; 2 * LANES], vec![0.0; 2 * LANES]);
             let mut expected = [1.0f64, 1.0];
             let (mut mean, mut square) = (0.0, 0.0);

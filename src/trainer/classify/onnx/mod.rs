@@ -28,7 +28,7 @@ const FOREIGN: &str = "it is no ONNX file of this program; only what `trainyard 
 /// The bytes of an ONNX file; equal models are equal bytes.
 ///
 /// # Errors
-/// If the card could not be read back.
+/// If the card could not be read back, or a layer has no form in ONNX here.
 pub(super) fn write(card: &Card, network: &Network) -> Result<Vec<u8>, String> {
     let shape = network.shape();
     let normalisation = card.normalisation();
