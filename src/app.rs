@@ -9,6 +9,7 @@ use crate::executor::guard::{self, Guard};
 use crate::executor::local::{self, LocalPool};
 use crate::executor::predictor::{self, CommandPredictor};
 use crate::executor::run_folder::RunFolders;
+use crate::executor::warm::{self, WarmPredictor};
 use crate::http;
 use crate::ingest::fetch::{FetchPolicy, Fetcher};
 use crate::scheduler::{self, Handle, Scheduled, Scheduler};
@@ -81,7 +82,7 @@ pub struct Server {
     scheduled: Scheduled,
     store: Store,
     guard: Arc<Guard>,
-    predictor: Arc<CommandPredictor>,
+    predictor: Arc<dyn Predictor>,
 }
 
 impl Server {
@@ -119,7 +120,7 @@ impl Server {
             store: store.clone(),
             blobs,
             scheduler: handle.clone(),
-            predictor: Arc::clone(&jobs.predictor) as Arc<dyn Predictor>,
+            predictor: Arc::clone(&jobs.predictor),
             files: Arc::new(jobs.folders),
             fetcher: Fetcher::new(FetchPolicy {
                 allow_private_addresses: config.allow_private_addresses,
@@ -195,7 +196,7 @@ impl Server {
 /// What carries jobs and predictions out.
 struct Jobs {
     pool: Arc<dyn Executor>,
-    predictor: Arc<CommandPredictor>,
+    predictor: Arc<dyn Predictor>,
     folders: RunFolders,
 }
 
@@ -232,19 +233,29 @@ impl Jobs {
             runtime.clone(),
             Arc::new(move |events| reports.report(events)),
         );
-        let predictor = CommandPredictor::new(
-            predictor::Settings {
-                test: config.test.clone(),
-                environment,
-                timeout: config.test_timeout,
-                folders: folders.clone(),
-                concurrency: config.concurrency,
-            },
-            Arc::clone(guard),
-            runtime.clone(),
-        );
-        Self { pool: Arc::new(pool), predictor: Arc::new(predictor), folders }
+        let predictor = predictor(config, environment, &folders, guard, runtime);
+        Self { pool: Arc::new(pool), predictor, folders }
     }
+}
+
+/// Who answers predictions: warm children for the built-in trainer, a process a question for anybody's script.
+fn predictor(
+    config: &Config,
+    environment: BaseEnvironment,
+    folders: &RunFolders,
+    guard: &Arc<Guard>,
+    runtime: &tokio::runtime::Handle,
+) -> Arc<dyn Predictor> {
+    let (guard, runtime) = (Arc::clone(guard), runtime.clone());
+    let (timeout, folders, concurrency) = (config.test_timeout, folders.clone(), config.concurrency);
+    if config.test.is_subcommand(&config.own, "test") {
+        let own = config.own.clone();
+        let settings = warm::Settings { own, environment, timeout, folders, concurrency };
+        return Arc::new(WarmPredictor::new(settings, guard, runtime));
+    }
+    let test = config.test.clone();
+    let settings = predictor::Settings { test, environment, timeout, folders, concurrency };
+    Arc::new(CommandPredictor::new(settings, guard, runtime))
 }
 
 /// Threads that may block, for a runtime that jobs run on.

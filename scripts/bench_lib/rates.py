@@ -25,9 +25,10 @@ def find_wrk():
     return shutil.which("wrk")
 
 
-def _load(wrk, url, seconds=SECONDS):
-    """(requests a second, 99th percentile in ms)."""
-    command = [wrk, "-t2", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", url]
+def load(wrk, url, seconds=SECONDS, connections=CONNECTIONS, script=()):
+    """(requests a second, 99th percentile in ms); `script` is a file for wrk and its arguments."""
+    command = [wrk, "-t2", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    command += ["-s", script[0], url, "--", *script[1:]] if script else [url]
     out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment()).stdout
     if "Non-2xx" in out or "Socket errors" in out:
         raise RuntimeError(f"requests failed:\n{out}")
@@ -61,10 +62,10 @@ def best(bench):
             (f"http://{small.address}{path}", few_loads),
         ]
         for url, _ in urls:
-            _load(wrk, url, seconds=1)
+            load(wrk, url, seconds=1)
         for _ in range(bench.runs):
             for url, loads in urls:
-                loads.append(_load(wrk, url))
+                loads.append(load(wrk, url))
             rates = ", ".join(f"{loads[-1][0]:.0f}" for loads in (best_loads, health_loads, few_loads))
             say(f"best: requests a second {rates} (best, healthz, best of 100)")
         say(f"best: {resident(server.pid) / MIB:.1f} MiB resident after the load")

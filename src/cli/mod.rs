@@ -6,6 +6,7 @@ mod guard;
 mod interrupt;
 mod learning;
 mod measure;
+mod predictor;
 mod serve;
 mod test;
 mod train;
@@ -37,6 +38,9 @@ enum Command {
     /// Kill what a server leaves behind; started by the server itself
     #[command(hide = true)]
     Guard(guard::GuardArgs),
+    /// Answer predictions on standard input; started by the server itself
+    #[command(hide = true)]
+    Predictor,
     /// Measure the built-in trainer's kernels
     #[command(hide = true)]
     Measure(measure::MeasureArgs),
@@ -50,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Train(arguments) => train::run(&arguments).map_err(Into::into),
         Command::Test(arguments) => test::run(&arguments).map_err(Into::into),
         Command::Guard(arguments) => guard::run(&arguments),
+        Command::Predictor => predictor::run().map_err(Into::into),
         Command::Measure(arguments) => measure::run(&arguments).map_err(Into::into),
     };
     match outcome {
@@ -100,9 +105,13 @@ pub enum CliError {
 fn print_line(value: &impl serde::Serialize) -> Result<(), CliError> {
     use io::Write;
     let mut out = io::stdout().lock();
-    serde_json::to_writer(&mut out, value).map_err(io::Error::from)?;
-    out.write_all(b"\n")?;
+    writeln!(out, "{}", line(value)?)?;
     Ok(out.flush()?)
+}
+
+/// `value` as a line of JSON, without its end.
+fn line(value: &impl serde::Serialize) -> Result<String, CliError> {
+    Ok(serde_json::to_string(value).map_err(io::Error::from)?)
 }
 
 /// Tells the user something beside the result.

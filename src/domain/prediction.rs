@@ -18,8 +18,19 @@ pub struct PredictionRequest {
     pub spec: RunSpec,
     /// Names for the script's environment.
     pub names: RunNames,
-    /// Where the image lies.
-    pub image: PathBuf,
+    /// The image.
+    pub image: Image,
+    /// How many pixels its container says it has.
+    pub pixels: u64,
+}
+
+/// An image that is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Image {
+    /// A small one.
+    Bytes(Vec<u8>),
+    /// Where it lies until the answer is there.
+    File(PathBuf),
 }
 
 /// What the test command printed.
@@ -40,6 +51,12 @@ pub type PendingPrediction<'a> = Pin<Box<dyn Future<Output = Result<Prediction>>
 
 /// Whoever can ask a trained model.
 pub trait Predictor: Send + Sync {
+    /// Whether it can be given small images as bytes; otherwise every image has to be a file.
+    fn takes_bytes(&self) -> bool;
+
     /// Asks; never waits behind queued runs.
     fn predict(&self, request: PredictionRequest) -> PendingPrediction<'_>;
+
+    /// Ends the questions that are being answered, because the server stops.
+    fn stop(&self);
 }

@@ -2,6 +2,7 @@
 //!
 //! Takes jobs and reports [`RunEvent`]s; knows nothing of the store or of what becomes of a result.
 
+mod companion;
 pub mod guard;
 pub mod local;
 mod log;
@@ -12,6 +13,7 @@ pub mod process;
 mod record;
 pub mod run_folder;
 mod view;
+pub mod warm;
 
 use crate::domain::ids::RunId;
 use crate::domain::job::{Job, RunEvent};

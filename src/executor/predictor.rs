@@ -1,10 +1,10 @@
-//! Predictions: the test command, asked at once. At most `concurrency` run side by side; queued runs are not in the way.
+//! Predictions by a script: the test command, asked at once. At most `concurrency` run side by side; queued runs are not in the way.
 
 use super::guard::Guard;
 use super::process::{self, ChildEnd, ChildSpec, Control, Order, Output};
 use super::run_folder::RunFolders;
 use crate::domain::error::{Code, Error, Result};
-use crate::domain::prediction::{PendingPrediction, Prediction, PredictionRequest, Predictor};
+use crate::domain::prediction::{Image, PendingPrediction, Prediction, PredictionRequest, Predictor};
 use crate::trainer::command::{BaseEnvironment, Command, Target};
 use crate::trainer::output::{Outcome, OutputParser, ScriptResult, combine};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,16 +61,11 @@ impl CommandPredictor {
     }
 }
 
-impl CommandPredictor {
-    /// Ends the questions that are being answered, because the server stops.
-    pub fn stop(&self) {
-        let mut asked = self.shared.asked();
-        asked.stopping = true;
-        asked.controls.iter().for_each(|control| control.order(Order::Stop));
-    }
-}
-
 impl Predictor for CommandPredictor {
+    fn takes_bytes(&self) -> bool {
+        false
+    }
+
     fn predict(&self, request: PredictionRequest) -> PendingPrediction<'_> {
         Box::pin(async move {
             let _place = Arc::clone(&self.places)
@@ -85,6 +80,12 @@ impl Predictor for CommandPredictor {
             });
             asked.await.map_err(Error::internal)?
         })
+    }
+
+    fn stop(&self) {
+        let mut asked = self.shared.asked();
+        asked.stopping = true;
+        asked.controls.iter().for_each(|control| control.order(Order::Stop));
     }
 }
 
@@ -108,7 +109,10 @@ impl Shared {
         let folder = settings.folders.model(request.run);
         // A script that kept nothing may have lost its empty folder in a power cut.
         std::fs::create_dir_all(&folder).map_err(Error::internal)?;
-        let target = Target::Image(request.image.clone());
+        let Image::File(image) = &request.image else {
+            return Err(Error::internal("a test command was to be given an image that is no file"));
+        };
+        let target = Target::Image(image.clone());
         let spec = ChildSpec {
             program: settings.test.program.clone(),
             arguments: settings.test.arguments_for(&request.spec.parameters, &target),
@@ -151,7 +155,8 @@ impl Shared {
     }
 }
 
-fn prediction(result: ScriptResult) -> Prediction {
+/// What a test command printed, as a prediction.
+pub(super) fn prediction(result: ScriptResult) -> Prediction {
     Prediction {
         accuracy: result.accuracy,
         label: result.label,

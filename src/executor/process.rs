@@ -6,7 +6,7 @@
 
 use super::guard::Guard;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::ffi::OsString;
 use std::fs::File;
@@ -127,6 +127,11 @@ impl Control {
         }
     }
 
+    /// Readable from the first order on.
+    pub(super) fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+
     /// What was ordered.
     pub fn ordered(&self) -> Option<Order> {
         match self.order.load(Ordering::Acquire) {
@@ -151,15 +156,29 @@ fn closed_input() -> io::Result<Stdio> {
     Ok(Stdio::from(input.try_clone()?))
 }
 
+/// Which pipes a child has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pipes {
+    /// For what it prints; there is nothing to read for it.
+    Output,
+    /// For what it is asked as well.
+    Both,
+}
+
+/// Starts a child; the guard is the caller's to tell.
 #[expect(clippy::disallowed_types, reason = "this is the one place where processes are started")]
-fn spawn(spec: &ChildSpec) -> io::Result<Child> {
+pub(super) fn spawn(spec: &ChildSpec, pipes: Pipes) -> io::Result<Child> {
+    let input = match pipes {
+        Pipes::Output => closed_input()?,
+        Pipes::Both => Stdio::piped(),
+    };
     std::process::Command::new(&spec.program)
         .args(&spec.arguments)
         .env_clear()
         .envs(spec.environment.iter().map(|(name, value)| (name, value)))
         .current_dir(&spec.folder)
         .process_group(0)
-        .stdin(closed_input()?)
+        .stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -185,7 +204,7 @@ pub fn run(spec: &ChildSpec, guard: &Guard, control: &Control, sink: &mut dyn Fn
     if let Some(order) = control.ordered() {
         return ChildEnd::Ordered(order);
     }
-    let child = match spawn(spec) {
+    let child = match spawn(spec, Pipes::Output) {
         Ok(child) => child,
         Err(error) => return ChildEnd::NotStarted(error),
     };
@@ -343,7 +362,8 @@ impl Watch {
     }
 }
 
-fn wait(fds: &mut [PollFd<'_>], deadline: Option<Instant>, old_kernel: bool) {
+/// Waits until one of them is ready or the deadline has come.
+pub(super) fn wait(fds: &mut [PollFd<'_>], deadline: Option<Instant>, old_kernel: bool) {
     let mut left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
     if old_kernel {
         left = Some(left.map_or(OLD_KERNEL_POLL, |left| left.min(OLD_KERNEL_POLL)));

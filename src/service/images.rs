@@ -6,7 +6,7 @@
 use super::Services;
 use crate::blob::{BlobStore, BlobWriter, StagedBlob};
 use crate::domain::account::Actor;
-use crate::domain::blob::{Blob, ContentHash};
+use crate::domain::blob::Blob;
 use crate::domain::dataset::{Dataset, Entry};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
@@ -47,8 +47,30 @@ struct Pipe {
 
 /// A complete image whose container is sound.
 pub struct CheckedImage {
-    staged: Box<dyn StagedBlob>,
+    content: Content,
     info: ImageInfo,
+}
+
+/// Where an image's bytes are.
+enum Content {
+    /// Here: a small image touches the disk only if something wants it there.
+    Small(Vec<u8>),
+    /// On the disk.
+    Staged(Box<dyn StagedBlob>),
+}
+
+impl Content {
+    /// The bytes as a file; this writes those that are in memory.
+    fn staged(self, blobs: &dyn BlobStore) -> io::Result<Box<dyn StagedBlob>> {
+        match self {
+            Content::Staged(staged) => Ok(staged),
+            Content::Small(bytes) => {
+                let mut writer = blobs.begin()?;
+                writer.write(&bytes)?;
+                writer.finish()
+            }
+        }
+    }
 }
 
 /// An image with what the client said about it.
@@ -160,9 +182,22 @@ impl Services {
         Ok((image, fetched.file_name))
     }
 
+    /// The image as a file that is gone when it is dropped.
+    pub(super) async fn stage(&self, image: CheckedImage) -> Result<Box<dyn StagedBlob>> {
+        let turn = Arc::clone(&self.uploads).acquire_owned().await.map_err(Error::internal)?;
+        let blobs = Arc::clone(&self.parts.blobs);
+        let staged = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            image.content.staged(blobs.as_ref())
+        });
+        staged.await.map_err(Error::internal)?.map_err(write_error)
+    }
+
     /// Makes an image's bytes durable, unless they are stored already.
     async fn keep(&self, new: NewImage) -> Result<Addition> {
-        let NewImage { image: CheckedImage { staged, info }, file_name, label } = new;
+        let NewImage { image, file_name, label } = new;
+        let info = image.info;
+        let staged = self.stage(image).await?;
         let hash = staged.hash();
         let addition = Addition {
             label: label.or_else(|| Label::from_file_name(&file_name)),
@@ -285,18 +320,17 @@ impl Upload {
         if self.received == 0 {
             return Err(container_error(&ContainerError::Empty));
         }
-        let large = match self.large {
-            Some(pipe) => Some(staged(pipe).await?),
-            None => None,
+        let Some(pipe) = self.large else {
+            // At most 64 KiB: this takes microseconds.
+            let info = container::inspect(io::Cursor::new(&self.small[..]), max_pixels);
+            let info = info.map_err(|error| container_error(&error))?;
+            return Ok(CheckedImage { content: Content::Small(self.small), info });
         };
+        let staged = staged(pipe).await?;
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(Error::internal)?;
-        let (blobs, small) = (self.blobs, self.small);
         let checked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            match large {
-                Some(staged) => check(staged, max_pixels),
-                None => check_small(blobs.as_ref(), &small, max_pixels),
-            }
+            check(staged, max_pixels)
         });
         checked.await.map_err(Error::internal)?
     }
@@ -307,29 +341,24 @@ async fn staged(pipe: Pipe) -> Result<Box<dyn StagedBlob>> {
     pipe.writer.await.map_err(Error::internal)?.map_err(write_error)
 }
 
-/// Checks before writing, so that what is refused never touches the disk.
-fn check_small(blobs: &dyn BlobStore, bytes: &[u8], max_pixels: u64) -> Result<CheckedImage> {
-    let info = container::inspect(io::Cursor::new(bytes), max_pixels).map_err(|error| container_error(&error))?;
-    let mut writer = blobs.begin().map_err(write_error)?;
-    writer.write(bytes).map_err(write_error)?;
-    Ok(CheckedImage { staged: writer.finish().map_err(write_error)?, info })
-}
-
 fn check(staged: Box<dyn StagedBlob>, max_pixels: u64) -> Result<CheckedImage> {
     let file = staged.open().map_err(Error::internal)?;
     let info = container::inspect(file, max_pixels).map_err(|error| container_error(&error))?;
-    Ok(CheckedImage { staged, info })
+    Ok(CheckedImage { content: Content::Staged(staged), info })
 }
 
 impl CheckedImage {
-    /// The staged bytes, for a prediction; they are gone when this is dropped.
-    pub(super) fn into_parts(self) -> (Box<dyn StagedBlob>, ImageInfo) {
-        (self.staged, self.info)
+    /// What its container says.
+    pub fn info(&self) -> ImageInfo {
+        self.info
     }
 
-    /// The hash of the bytes.
-    pub fn hash(&self) -> ContentHash {
-        self.staged.hash()
+    /// The bytes of a small image; a large one is given back.
+    pub(super) fn into_bytes(self) -> std::result::Result<Vec<u8>, Self> {
+        match self {
+            CheckedImage { content: Content::Small(bytes), .. } => Ok(bytes),
+            large => Err(large),
+        }
     }
 }
 

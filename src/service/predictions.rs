@@ -2,11 +2,12 @@
 
 use super::Services;
 use super::images::CheckedImage;
+use crate::blob::StagedBlob;
 use crate::domain::account::Actor;
 use crate::domain::error::{Error, Result};
 use crate::domain::job::RunNames;
 use crate::domain::name::Name;
-use crate::domain::prediction::{Prediction, PredictionRequest};
+use crate::domain::prediction::{Image, Prediction, PredictionRequest};
 use crate::domain::result::Best;
 use crate::store::runs;
 use std::fs;
@@ -54,10 +55,9 @@ impl Services {
         let best = self.best(actor, model, None)?;
         let run = runs::get(&self.parts.store, best.run)?
             .ok_or_else(|| Error::internal(format!("{} is the best but not stored", best.run)))?;
-        let (staged, info) = image.into_parts();
-        let path = staged.path();
-        let named = tokio::task::spawn_blocking(move || Named::new(&path, info.format.extension()));
-        let named = named.await.map_err(Error::internal)?.map_err(Error::internal)?;
+        let info = image.info();
+        // A file is gone with what holds it.
+        let (image, _kept) = self.asked(image).await?;
         let request = PredictionRequest {
             run: best.run,
             spec: run.spec,
@@ -66,9 +66,27 @@ impl Services {
                 experiment: best.experiment_name.clone(),
                 dataset: best.dataset_name.clone(),
             },
-            image: named.0.clone(),
+            image,
+            pixels: u64::from(info.width) * u64::from(info.height),
         };
         let prediction = self.parts.predictor.predict(request).await?;
         Ok(Answer { best, prediction })
+    }
+
+    /// The image in a form that the predictor takes, with what keeps it until the answer is there.
+    async fn asked(&self, image: CheckedImage) -> Result<(Image, Option<(Named, Box<dyn StagedBlob>)>)> {
+        let ending = image.info().format.extension();
+        let image = match self.parts.predictor.takes_bytes() {
+            false => image,
+            true => match image.into_bytes() {
+                Ok(bytes) => return Ok((Image::Bytes(bytes), None)),
+                Err(large) => large,
+            },
+        };
+        let staged = self.stage(image).await?;
+        let path = staged.path();
+        let named = tokio::task::spawn_blocking(move || Named::new(&path, ending));
+        let named = named.await.map_err(Error::internal)?.map_err(Error::internal)?;
+        Ok((Image::File(named.0.clone()), Some((named, staged))))
     }
 }

@@ -76,9 +76,19 @@ impl Command {
         let Some((program, arguments)) = words.split_first().filter(|(program, _)| !program.is_empty()) else {
             return Err(CommandError::Empty { setting });
         };
+        // Our own subcommands are no scripts, even where a file of that name lies beside the settings.
+        let is_own = program == OWN_NAME;
         let program = find_program(setting, program, search)?;
-        let arguments = arguments.iter().map(|word| find_script(setting, word, search)).collect::<Result<_, _>>()?;
+        let find = |word: &String| if is_own { Ok(word.into()) } else { find_script(setting, word, search) };
+        let arguments = arguments.iter().map(find).collect::<Result<_, _>>()?;
         Ok(Self { program, arguments })
+    }
+
+    /// Whether this is the binary `own` with one argument, its subcommand, and no other.
+    pub fn is_subcommand(&self, own: &Path, subcommand: &str) -> bool {
+        let same =
+            |a: &Path, b: &Path| a == b || a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
+        self.arguments == [subcommand] && same(&self.program, own)
     }
 
     /// The whole list of arguments for one run.
@@ -197,6 +207,11 @@ impl BaseEnvironment {
         self
     }
 
+    /// The environment of a child that works for many runs.
+    pub fn for_helper(&self) -> Vec<(OsString, OsString)> {
+        self.variables.clone()
+    }
+
     /// The environment of one run.
     pub fn for_run(&self, run: RunId, names: &RunNames, spec: &RunSpec, folder: &Path) -> Vec<(OsString, OsString)> {
         let mut variables = self.variables.clone();
@@ -255,6 +270,12 @@ mod tests {
         assert!(matches!(resolve(&["sh", "gone.py"]), Err(CommandError::NoScript { .. })));
         assert_eq!(resolve(&["trainyard", "train"]).unwrap().program, Path::new("/own/trainyard"));
         assert!(resolve(&["sh", "-c", "echo accuracy=0.5"]).is_ok());
+        let is_test = |line: &[&str]| resolve(line).unwrap().is_subcommand(Path::new("/own/trainyard"), "test");
+        std::fs::write(folder.path().join("test"), "a file of that name").unwrap();
+        assert!(is_test(&["trainyard", "test"]));
+        for other in [&["trainyard", "train"][..], &["trainyard", "test", "x"], &["trainyard"], &["sh", "test"]] {
+            assert!(!is_test(other), "{other:?}");
+        }
     }
 
     #[test]

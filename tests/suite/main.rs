@@ -28,3 +28,4 @@ mod results;
 mod runs;
 mod store;
 mod trainer_contract;
+mod warm_predictions;
