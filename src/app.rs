@@ -210,7 +210,9 @@ impl Jobs {
     ) -> Self {
         let folders = RunFolders::new(config.data_dir.join("runs"), config.data_dir.join("logs"));
         let threads = config.cores / config.concurrency;
-        let environment = BaseEnvironment::new(|name| std::env::var_os(name), &config.env, threads, mark);
+        let environment = BaseEnvironment::new(|name| std::env::var_os(name), &config.env, threads, mark)
+            .with("TRAINYARD_CACHE_DIR", config.data_dir.join("cache"))
+            .with("TRAINYARD_CACHE_BYTES", config.trainer_cache_bytes.to_string());
         let reports = handle.clone();
         let pool = LocalPool::new(
             local::Settings {

@@ -74,6 +74,8 @@ pub struct TrainerSection {
     pub env: Vec<String>,
     /// How long a prediction may take.
     pub test_timeout_seconds: u64,
+    /// What decoded images may take on the disk, in bytes.
+    pub cache_bytes: u64,
 }
 
 /// `[sweep]`
@@ -122,7 +124,7 @@ impl Default for JobsSection {
 impl Default for TrainerSection {
     fn default() -> Self {
         let own = |word: &str| vec!["trainyard".to_owned(), word.to_owned()];
-        Self { train: own("train"), test: own("test"), env: Vec::new(), test_timeout_seconds: 60 }
+        Self { train: own("train"), test: own("test"), env: Vec::new(), test_timeout_seconds: 60, cache_bytes: 2 << 30 }
     }
 }
 
@@ -227,6 +229,8 @@ pub struct Config {
     pub env: Vec<String>,
     /// How long a prediction may take.
     pub test_timeout: Duration,
+    /// What decoded images may take on the disk, in bytes.
+    pub trainer_cache_bytes: u64,
     /// The sweep that a new model gets.
     pub grid: Grid,
     /// Whether urls may resolve to private ranges.
@@ -332,6 +336,7 @@ impl RawConfig {
             test: Command::resolve("test", &trainer.test, search)?,
             env: trainer.env,
             test_timeout: Duration::from_secs(trainer.test_timeout_seconds),
+            trainer_cache_bytes: trainer.cache_bytes,
             grid,
             allow_private_addresses: fetch.allow_private_addresses,
             fetch_timeout: Duration::from_secs(fetch.timeout_seconds),

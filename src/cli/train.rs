@@ -4,7 +4,8 @@
 
 use super::{CliError, environment, note, print_line};
 use crate::trainer::classify::architecture::MAX_LAYERS;
-use crate::trainer::classify::dataset::Dataset;
+use crate::trainer::classify::augment::Augmentation;
+use crate::trainer::classify::dataset::{self, Dataset};
 use crate::trainer::classify::model_file::{self, Training};
 use crate::trainer::classify::train::{HyperParameters, Trainer};
 use crate::trainer::nn::loss::BatchLoss;
@@ -21,7 +22,8 @@ const MEASURING_SHARE: u32 = 20;
 ///
 /// A fifth of each class is held out to measure the accuracy on; which images, depends on their content and on
 /// TRAINYARD_SEED alone. The last line printed is the result as JSON. The model is written to model.safetensors in
-/// TRAINYARD_MODEL_DIR, or in the working directory.
+/// TRAINYARD_MODEL_DIR, or in the working directory. With TRAINYARD_CACHE_DIR set, the decoded images are kept there for
+/// the next runs, in at most TRAINYARD_CACHE_BYTES.
 #[derive(Debug, clap::Args)]
 pub struct TrainArgs {
     /// Learning rate, above 0, for example 0.01
@@ -36,6 +38,36 @@ pub struct TrainArgs {
     /// Folder with a folder of images for each class: DIR/<label>/<name>
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
+    /// Pixels a side that images are brought to, never above their own [default: the median side, at most 64]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(i64::from(dataset::MIN_SIDE)..=i64::from(dataset::MAX_SIDE)))]
+    size: Option<u32>,
+    /// How images are changed while they are learned from
+    #[arg(long, value_enum, default_value_t = Augment::Auto)]
+    augment: Augment,
+}
+
+/// How images are changed while they are learned from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Augment {
+    /// Not at all
+    Off,
+    /// Cropped, moved, stretched and toned a little, and mirrored if the images show that it makes sense
+    Auto,
+    /// As auto, but always mirrored at random
+    Mirror,
+    /// As auto, but never mirrored
+    NoMirror,
+}
+
+impl From<Augment> for Augmentation {
+    fn from(augment: Augment) -> Self {
+        match augment {
+            Augment::Off => Augmentation::Off,
+            Augment::Auto => Augmentation::Auto,
+            Augment::Mirror => Augmentation::Mirror,
+            Augment::NoMirror => Augmentation::NoMirror,
+        }
+    }
 }
 
 /// A learning rate as a number that training can use.
@@ -68,7 +100,12 @@ struct Outcome {
 /// If the images cannot be used, training breaks down or the model cannot be written.
 pub fn run(args: &TrainArgs) -> Result<(), CliError> {
     let (seed, isa) = (environment::seed()?, environment::isa()?);
-    let dataset = Dataset::load(&args.images, seed)?;
+    let options =
+        dataset::Options { seed, size: args.size, cache: environment::cache()?, augmentation: args.augment.into() };
+    let dataset = Dataset::open(&args.images, &options)?;
+    for text in &dataset.notes {
+        note(&format!("note: {text}"));
+    }
     if dataset.unlabelled > 0 {
         note(&format!("note: {} image(s) without a label are not used", dataset.unlabelled));
     }

@@ -181,6 +181,15 @@ impl BaseEnvironment {
         Self { variables }
     }
 
+    /// Tells all children one thing more, unless the user set it.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        if self.variables.iter().all(|(known, _)| known != name) {
+            self.variables.push((name.into(), value.into()));
+        }
+        self
+    }
+
     /// The environment of one run.
     pub fn for_run(&self, run: RunId, names: &RunNames, seed: u32, folder: &Path) -> Vec<(OsString, OsString)> {
         let mut variables = self.variables.clone();

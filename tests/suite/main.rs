@@ -21,6 +21,7 @@ mod endings;
 mod experiments_api;
 mod harness;
 mod output_forms;
+mod packs;
 mod predictions;
 mod results;
 mod runs;

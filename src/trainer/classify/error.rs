@@ -45,6 +45,9 @@ pub enum ClassifyError {
     /// The decoded images would not fit into memory.
     #[error("{0} images need too much memory even at 8 x 8 pixels; train on fewer")]
     TooManyImages(usize),
+    /// Decoded images could not be held.
+    #[error("cannot hold the decoded images in memory: {0}; train on fewer, or on a machine with more memory")]
+    Memory(io::Error),
     /// An image that is damaged or none.
     #[error("cannot read the image {}: {cause}; replace or remove it", path.display())]
     Image {
@@ -52,6 +55,18 @@ pub enum ClassifyError {
         path: PathBuf,
         /// What is wrong with it.
         cause: DecodeError,
+    },
+    /// So many files are no readable images that something else must be wrong.
+    #[error(
+        "at least {count} of the {files} images cannot be read, more than one in ten: {examples}; replace or remove them"
+    )]
+    Unreadable {
+        /// How many, up to when it was too many.
+        count: usize,
+        /// Files of the data set.
+        files: usize,
+        /// Some of them, each with its cause.
+        examples: String,
     },
     /// The numbers left the range of f32.
     #[error(

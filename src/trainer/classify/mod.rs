@@ -5,11 +5,16 @@
 //! environment or the server.
 
 pub mod architecture;
+pub mod augment;
 pub mod dataset;
 mod error;
+mod fill;
 mod folder;
+mod mirror;
 pub mod model_file;
+pub mod packed;
 pub mod predict;
+mod reading;
 mod split;
 pub mod train;
 

@@ -5,6 +5,7 @@
 
 use super::ClassifyError;
 use super::architecture;
+use super::augment::Augmenter;
 use super::dataset::Dataset;
 use crate::trainer::nn::kernels::Isa;
 use crate::trainer::nn::loss::{BatchLoss, cross_entropy};
@@ -28,7 +29,7 @@ pub struct HyperParameters {
     pub rate: f32,
     /// Convolution blocks, 1 to [`architecture::MAX_LAYERS`].
     pub layers: u32,
-    /// Chooses first weights and the order of images.
+    /// Chooses first weights, the order of images and their changes.
     pub seed: u64,
 }
 
@@ -39,6 +40,7 @@ pub struct Trainer<'a> {
     network: Network,
     optimiser: Sgd,
     order: Order,
+    augmenter: Option<Augmenter>,
     batch: Vec<usize>,
     targets: Vec<u16>,
     steps: u64,
@@ -57,6 +59,7 @@ impl<'a> Trainer<'a> {
             isa,
             network,
             optimiser,
+            augmenter: dataset.augmenter(parameters.seed),
             order: Order::new(dataset.train.clone(), parameters.seed),
             batch: vec![0; batch],
             targets: Vec::with_capacity(batch),
@@ -70,7 +73,14 @@ impl<'a> Trainer<'a> {
     /// If the loss or the gradient is no longer finite.
     pub fn step(&mut self) -> Result<BatchLoss, ClassifyError> {
         self.order.next(&mut self.batch);
-        self.dataset.fill(&self.batch, &mut self.network, &mut self.targets);
+        match &mut self.augmenter {
+            None => self.dataset.fill(&self.batch, &mut self.network, &mut self.targets),
+            Some(augmenter) => {
+                let position = self.steps * self.batch.len() as u64;
+                let (network, targets) = (&mut self.network, &mut self.targets);
+                self.dataset.fill_augmented(&self.batch, position, augmenter, network, targets);
+            }
+        }
         let loss = self.network.learn(&self.targets);
         let (parameters, gradient) = self.network.parameters_and_gradient();
         let norm = self.optimiser.step(self.isa, parameters, gradient);
