@@ -213,7 +213,8 @@ impl Jobs {
         let folders = RunFolders::new(config.data_dir.join("runs"), config.data_dir.join("logs"));
         let threads = config.cores / config.concurrency;
         let mut environment = BaseEnvironment::new(|name| std::env::var_os(name), &config.env, threads, mark)
-            .with("TRAINYARD_CACHE_DIR", config.data_dir.join("cache"));
+            .with("TRAINYARD_CACHE_DIR", config.data_dir.join("cache"))
+            .with("TRAINYARD_CACHE_BYTES", config.trainer_cache_bytes.to_string());
         for (name, value) in config.backbone.iter().flat_map(Settings::variables) {
             environment = environment.with(name, value);
         }

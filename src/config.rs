@@ -87,6 +87,8 @@ pub struct TrainerSection {
     /// Standard deviation of each colour from 0 to 1, where the file does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backbone_std: Option<Vec<f32>>,
+    /// What decoded images may take on the disk, in bytes.
+    pub cache_bytes: u64,
 }
 
 /// `[sweep]`
@@ -140,6 +142,7 @@ impl Default for TrainerSection {
             test: own("test"),
             env: Vec::new(),
             test_timeout_seconds: 60,
+            cache_bytes: 2 << 30,
             backbone: None,
             backbone_size: None,
             backbone_mean: None,
@@ -254,6 +257,8 @@ pub struct Config {
     pub test_timeout: Duration,
     /// The backbone of the built-in trainer, if any.
     pub backbone: Option<backbone::Settings>,
+    /// What decoded images may take on the disk, in bytes.
+    pub trainer_cache_bytes: u64,
     /// The sweep that a new model gets.
     pub grid: Grid,
     /// Whether urls may resolve to private ranges.
@@ -360,6 +365,7 @@ impl RawConfig {
             backbone: backbone(&trainer, search)?,
             env: trainer.env,
             test_timeout: Duration::from_secs(trainer.test_timeout_seconds),
+            trainer_cache_bytes: trainer.cache_bytes,
             grid,
             allow_private_addresses: fetch.allow_private_addresses,
             fetch_timeout: Duration::from_secs(fetch.timeout_seconds),

@@ -3,6 +3,7 @@
 //! It must not know what they are used for.
 
 use super::CliError;
+use crate::trainer::classify::packed::Cache;
 use crate::trainer::nn::kernels::Isa;
 use crate::trainer::sharing::{JOB, JobEntry};
 use std::env;
@@ -28,6 +29,23 @@ pub fn model_dir() -> PathBuf {
         .map_or_else(|| PathBuf::from("."), PathBuf::from)
 }
 
+/// What `TRAINYARD_CACHE_DIR` may hold unless `TRAINYARD_CACHE_BYTES` says otherwise, in bytes.
+const CACHE_BYTES: u64 = 2 << 30;
+
+/// `TRAINYARD_CACHE_DIR` with `TRAINYARD_CACHE_BYTES`; none where the first is not set or the second is 0.
+pub fn cache() -> Result<Option<Cache>, CliError> {
+    let Some(folder) = env::var_os("TRAINYARD_CACHE_DIR").filter(|value| !value.is_empty()) else { return Ok(None) };
+    let limit = match env::var_os("TRAINYARD_CACHE_BYTES").filter(|value| !value.is_empty()) {
+        None => CACHE_BYTES,
+        Some(value) => {
+            let value = value.to_string_lossy().into_owned();
+            let expected = "a whole number of bytes";
+            value.parse().map_err(|_| CliError::Environment { name: "TRAINYARD_CACHE_BYTES", value, expected })?
+        }
+    };
+    Ok((limit > 0).then(|| Cache { folder: folder.into(), limit }))
+}
+
 /// The folder for the model of each of `steps`: as `TRAINYARD_JOB` has it, else the model's folder for a single one and
 /// a folder `k<steps>` in it for each of several.
 pub fn folders(steps: &[u64]) -> Result<Vec<PathBuf>, CliError> {
@@ -48,11 +66,6 @@ pub fn folders(steps: &[u64]) -> Result<Vec<PathBuf>, CliError> {
     };
     let folders: Option<Vec<PathBuf>> = steps.iter().map(folder_of).collect();
     folders.ok_or(CliError::Environment { name: JOB, value, expected })
-}
-
-/// `TRAINYARD_CACHE_DIR`, none where it is not set.
-pub fn cache_dir() -> Option<PathBuf> {
-    env::var_os("TRAINYARD_CACHE_DIR").filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// `TRAINYARD_BACKBONE`, none where it is not set.

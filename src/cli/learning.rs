@@ -2,13 +2,13 @@
 //!
 //! It must not know how training works or what is printed of it.
 
-use super::{CliError, environment, note};
+use super::{CliError, note};
 use crate::trainer::backbone::features::{self, FeatureSet};
 use crate::trainer::backbone::head_file;
 use crate::trainer::backbone::input::{Settings, numbers};
 use crate::trainer::classify::ClassifyError;
 use crate::trainer::classify::card;
-use crate::trainer::classify::dataset::Dataset;
+use crate::trainer::classify::dataset::{self, Dataset};
 use crate::trainer::classify::model_file;
 use crate::trainer::classify::samples::Samples;
 use crate::trainer::nn::network::Network;
@@ -84,11 +84,11 @@ pub struct Trained<'a> {
 
 impl Learning {
     /// Reads the folder `images`, and tells the user what is odd about it.
-    pub fn open(images: &Path, backbone: &BackboneArgs, seed: u64) -> Result<Learning, CliError> {
+    pub fn open(images: &Path, backbone: &BackboneArgs, options: &dataset::Options) -> Result<Learning, CliError> {
         let learning = match backbone.settings() {
-            None => Learning::Images(Dataset::load(images, seed)?),
+            None => Learning::Images(Dataset::open(images, options)?),
             Some(settings) => {
-                let cache = environment::cache_dir();
+                let cache = options.cache.as_ref().map(|cache| cache.folder.as_path());
                 let mut due = Instant::now() + NOTE_EVERY;
                 let mut progress = |done: usize, total: usize| {
                     if Instant::now() >= due {
@@ -96,7 +96,7 @@ impl Learning {
                         due = Instant::now() + NOTE_EVERY;
                     }
                 };
-                let options = features::Options { seed, cache: cache.as_deref(), progress: &mut progress };
+                let options = features::Options { seed: options.seed, cache, progress: &mut progress };
                 Learning::Features(FeatureSet::open(images, &settings, options)?)
             }
         };
@@ -107,9 +107,11 @@ impl Learning {
         if unlabelled > 0 {
             note(&format!("note: {unlabelled} image(s) without a label are not used"));
         }
-        if let Learning::Features(features) = &learning {
-            features.notes.iter().for_each(|text| note(&format!("note: {text}")));
-        }
+        let notes = match &learning {
+            Learning::Images(dataset) => &dataset.notes,
+            Learning::Features(features) => &features.notes,
+        };
+        notes.iter().for_each(|text| note(&format!("note: {text}")));
         Ok(learning)
     }
 
@@ -124,7 +126,14 @@ impl Learning {
     /// The examples, in words.
     pub fn describe(&self) -> String {
         match self {
-            Learning::Images(dataset) => format!("{side} x {side} pixels", side = dataset.side),
+            Learning::Images(dataset) => {
+                let changes = match (dataset.augmented, dataset.mirrored) {
+                    (false, _) => "as they are",
+                    (true, false) => "varied",
+                    (true, true) => "varied and mirrored",
+                };
+                format!("{side} x {side} pixels, {changes}", side = dataset.side)
+            }
             Learning::Features(_) => "features of a backbone".to_owned(),
         }
     }

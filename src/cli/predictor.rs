@@ -7,9 +7,10 @@ use super::{CliError, environment, line};
 use crate::allocator;
 use crate::domain::prediction::Image;
 use crate::executor::warm::protocol::{Message, Question, read_question, write_message};
+use crate::trainer::backbone::predict::Model;
 use crate::trainer::classify::ClassifyError;
 use crate::trainer::classify::model_file;
-use crate::trainer::classify::predict::{BATCH, Classifier, Picture};
+use crate::trainer::classify::predict::{BATCH, Picture};
 use crate::trainer::nn::kernels::Isa;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::{self, Metadata};
@@ -67,8 +68,13 @@ fn answer(models: &mut Models, question: &Question, to: &mut impl Write) -> Resu
             }
             write_message(to, &Message::Computing)?;
             to.flush()?;
-            for (number, prediction) in numbers.into_iter().zip(classifier.classify(&pictures)) {
-                say(number, Ok(line(&Answer::from(prediction))?))?;
+            match classifier.classify(&pictures) {
+                Ok(predictions) => {
+                    for (number, prediction) in numbers.into_iter().zip(predictions) {
+                        say(number, Ok(line(&Answer::from(prediction))?))?;
+                    }
+                }
+                Err(error) => numbers.into_iter().try_for_each(|number| say(number, Err(error.to_string())))?,
             }
         }
     }
@@ -76,7 +82,7 @@ fn answer(models: &mut Models, question: &Question, to: &mut impl Write) -> Resu
     Ok(to.flush()?)
 }
 
-fn picture(classifier: &Classifier, image: &Image) -> Result<Picture, String> {
+fn picture(classifier: &Model, image: &Image) -> Result<Picture, String> {
     let decoded = match image {
         Image::Bytes(bytes) => classifier.picture(bytes),
         Image::File(path) => {
@@ -97,7 +103,7 @@ struct Models {
 struct Loaded {
     folder: PathBuf,
     file: Identity,
-    classifier: Classifier,
+    classifier: Model,
 }
 
 /// What tells a file from one that was put in its place.
@@ -111,7 +117,7 @@ impl Identity {
 }
 
 impl Models {
-    fn get(&mut self, folder: &Path) -> Result<&mut Classifier, ClassifyError> {
+    fn get(&mut self, folder: &Path) -> Result<&mut Model, ClassifyError> {
         let path = model_file::path_in(folder);
         let file = fs::metadata(&path).map_err(|cause| match cause.kind() {
             io::ErrorKind::NotFound => ClassifyError::NoModel(path.clone()),
@@ -125,7 +131,8 @@ impl Models {
             None => {
                 // Room is made before it is needed.
                 self.loaded.drain(..self.loaded.len().saturating_sub(MODELS - 1));
-                let classifier = Classifier::load(folder, self.isa, BATCH)?;
+                let elsewhere = environment::backbone();
+                let classifier = Model::load(folder, self.isa, BATCH, elsewhere.as_deref())?;
                 Loaded { folder: folder.to_owned(), file, classifier }
             }
         };

@@ -9,6 +9,10 @@ use super::learning::{BackboneArgs, Learning, Trained};
 use super::{CliError, environment};
 use crate::trainer::classify::ClassifyError;
 use crate::trainer::classify::architecture::MAX_LAYERS;
+use crate::trainer::classify::augment::Augmentation;
+use crate::trainer::classify::dataset;
+use crate::trainer::classify::evaluation::Evaluation;
+use crate::trainer::classify::model_file;
 use crate::trainer::classify::session::{Checkpoint, Event, Session};
 use crate::trainer::classify::train::{HyperParameters, Trainer};
 use crate::trainer::nn::kernels::Isa;
@@ -23,7 +27,8 @@ use std::{fs, io};
 /// A fifth of each class is held out to measure the accuracy on; which images, depends on their content and on
 /// TRAINYARD_SEED alone, so that trainings on the same images compare. The model is written to model.safetensors for
 /// `trainyard test`, and to model.onnx, which takes pictures of the network's size as bytes and gives probabilities, for
-/// other programs.
+/// other programs. With TRAINYARD_CACHE_DIR set, the decoded images are kept there for the next runs, in at most
+/// TRAINYARD_CACHE_BYTES.
 ///
 /// People are shown how it goes and a table at the end; a server, or --json, gets a JSON object a line: one about every
 /// half second, {"step":200,"loss":0.41,"accuracy":0.87,...}, and the result, {"k":1000,"accuracy":0.93,...}. Either way
@@ -61,6 +66,36 @@ pub struct TrainArgs {
     json: bool,
     #[command(flatten)]
     backbone: BackboneArgs,
+    /// Pixels a side that images are brought to, never above their own [default: the median side, at most 64]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(i64::from(dataset::MIN_SIDE)..=i64::from(dataset::MAX_SIDE)))]
+    size: Option<u32>,
+    /// How images are changed while they are learned from
+    #[arg(long, value_enum, default_value_t = Augment::Auto)]
+    augment: Augment,
+}
+
+/// How images are changed while they are learned from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Augment {
+    /// Not at all
+    Off,
+    /// Cropped, moved, stretched and toned a little, and mirrored if the images show that it makes sense
+    Auto,
+    /// As auto, but always mirrored at random
+    Mirror,
+    /// As auto, but never mirrored
+    NoMirror,
+}
+
+impl From<Augment> for Augmentation {
+    fn from(augment: Augment) -> Self {
+        match augment {
+            Augment::Off => Augmentation::Off,
+            Augment::Auto => Augmentation::Auto,
+            Augment::Mirror => Augmentation::Mirror,
+            Augment::NoMirror => Augmentation::NoMirror,
+        }
+    }
 }
 
 const AFTER_HELP: &str = "\
@@ -111,7 +146,9 @@ pub fn run(args: &TrainArgs) -> Result<(), CliError> {
     let (seed, isa) = (environment::seed()?, environment::isa()?);
     let StepCounts(steps) = &args.k;
     let folders = environment::folders(steps)?;
-    let learning = Learning::open(&args.images, &args.backbone, seed)?;
+    let options =
+        dataset::Options { seed, size: args.size, cache: environment::cache()?, augmentation: args.augment.into() };
+    let learning = Learning::open(&args.images, &args.backbone, &options)?;
     let samples = learning.samples();
     let is_json = args.json || environment::is_run_of_a_server();
     let mut report = Report::new(is_json, samples, steps.last().copied().unwrap_or_default());
@@ -131,7 +168,8 @@ fn train(mut session: Session<'_>, mut models: Models<'_>, report: &mut Report) 
             Event::Progress(progress) => report.progress(progress)?,
             Event::Checkpoint(progress, checkpoint) => {
                 report.progress(progress)?;
-                let model = models.keep(session.network(), &checkpoint)?;
+                let evaluation = session.evaluate();
+                let model = models.keep(session.network(), &checkpoint, &evaluation)?;
                 report.reached(checkpoint, model)?;
             }
             Event::Lost(steps) => {
@@ -174,7 +212,12 @@ impl Models<'_> {
     }
 
     /// Writes the model of the next checkpoint. Yields the file's path.
-    fn keep(&mut self, network: &Network, checkpoint: &Checkpoint) -> Result<PathBuf, CliError> {
+    fn keep(
+        &mut self,
+        network: &Network,
+        checkpoint: &Checkpoint,
+        evaluation: &Evaluation,
+    ) -> Result<PathBuf, CliError> {
         let folder = self.folders.next().unwrap_or_default();
         let StepCounts(steps) = &self.args.k;
         let _whole = self.interrupt.hold();
@@ -182,7 +225,7 @@ impl Models<'_> {
             make(&folder)?;
         }
         let trained = Trained {
-            temperature: 1.0,
+            temperature: evaluation.calibration.temperature as f32,
             learning_rate: self.args.i,
             layers: self.args.j,
             steps: checkpoint.steps,
@@ -192,8 +235,11 @@ impl Models<'_> {
                 ("accuracy", checkpoint.validation.accuracy() as f32),
                 ("val_loss", checkpoint.validation.mean() as f32),
                 ("train_accuracy", checkpoint.training.accuracy() as f32),
+                ("balanced_accuracy", evaluation.balanced_accuracy as f32),
+                ("macro_f1", evaluation.macro_f1 as f32),
             ],
         };
+        model_file::save_evaluation(&folder, evaluation)?;
         Ok(self.learning.save(&folder, network, &trained)?)
     }
 }

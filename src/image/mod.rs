@@ -3,6 +3,8 @@
 //! It must not know data sets, training or where files come from, and uses nothing else of this crate.
 
 mod decode;
+#[cfg(test)]
+mod format_tests;
 mod resize;
 
 pub use decode::{DecodeError, Decoded, decode, dimensions};

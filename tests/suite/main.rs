@@ -23,6 +23,7 @@ mod experiments_api;
 mod harness;
 mod jobs;
 mod output_forms;
+mod packs;
 mod predictions;
 mod results;
 mod runs;

@@ -79,6 +79,8 @@ pub struct FeatureSet {
     origin: Origin,
     standard: Standard,
     targets: Vec<u16>,
+    /// Where each image lies in the folder.
+    names: Vec<String>,
     /// `[images][features]`, standardised.
     values: Vec<f32>,
 }
@@ -111,9 +113,13 @@ impl FeatureSet {
         let mut notes = Vec::new();
         let features = maker.all(&images, options.cache, &mut notes)?;
         let mut examples = Vec::with_capacity(images.len());
+        let mut names = Vec::with_capacity(images.len());
         for image in &images {
             match features.get(&image.hash) {
-                Some(values) => examples.push((image.label, values.as_slice())),
+                Some(values) => {
+                    examples.push((image.label, values.as_slice()));
+                    names.push(image.name.clone());
+                }
                 None => left_out.push(format!("{} ({})", image.name, maker.cause(&image.hash))),
             }
         }
@@ -135,6 +141,7 @@ impl FeatureSet {
             standard,
             // The number of classes was checked to fit.
             targets: targets.into_iter().map(|label| u16::try_from(label).unwrap_or(u16::MAX)).collect(),
+            names,
             values,
         })
     }
@@ -179,6 +186,14 @@ impl Samples for FeatureSet {
         for (place, at) in batch.iter().enumerate() {
             network.input_row(place, 0).copy_from_slice(&self.values[at * width..(at + 1) * width]);
         }
+    }
+
+    fn target(&self, example: usize) -> u16 {
+        self.targets[example]
+    }
+
+    fn name(&self, example: usize) -> &str {
+        &self.names[example]
     }
 }
 

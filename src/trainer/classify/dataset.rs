@@ -1,33 +1,37 @@
-//! The data set in memory: one flat tensor of bytes, split into a part to learn from and a part to measure on.
+//! The data set of a run: packed pictures, split into a part to learn from and a part to measure on.
 //!
 //! It must not know networks beyond the layout of their input.
 
 use super::ClassifyError;
+use super::augment::{Augmentation, Augmenter};
+use super::fill::fill_toned;
 use super::folder::{self, Listing};
-use super::split::{self, Hash, Split};
-use crate::image::{self, Channels, Decoded};
+use super::mirror;
+use super::packed::{self, BuildError, Cache, Hash, Pack};
+use super::reading;
+use super::split::{self, Split};
+use crate::image::Channels;
 use crate::trainer::nn::network::Network;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Pictures are reduced to this side at most, in pixels.
-pub(super) const MAX_SIDE: u32 = 64;
-/// Pictures are not reduced below this side to save memory, in pixels.
-const MIN_SIDE: u32 = 8;
-/// The most that decoded pictures may take, in bytes.
-const MAX_BYTES: u64 = 256 << 20;
-/// How many files are looked at to choose the size.
-const SAMPLE: usize = 256;
+pub use super::fill::Normalisation;
+pub(super) use super::fill::fill;
+pub use super::reading::{MAX_SIDE, MIN_SIDE};
+
 /// The most classes.
 pub(in crate::trainer) const MAX_CLASSES: usize = 1000;
 
-/// Mean and standard deviation of each channel over the training part, in grey levels 0 to 255.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Normalisation {
-    /// One mean a channel.
-    pub mean: Vec<f32>,
-    /// One standard deviation a channel, at least one grey level.
-    pub deviation: Vec<f32>,
+/// How a data set is read.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Chooses which images are held out.
+    pub seed: u64,
+    /// Pixels a side that pictures are brought to, [`MIN_SIDE`] to [`MAX_SIDE`]; chosen from the data where not given.
+    pub size: Option<u32>,
+    /// Where decoded pictures are kept for other runs; in memory, for this one alone, where not given.
+    pub cache: Option<Cache>,
+    /// How images are changed while they are learned from.
+    pub augmentation: Augmentation,
 }
 
 /// Pictures of one size and their classes.
@@ -46,82 +50,144 @@ pub struct Dataset {
     pub validation: Vec<usize>,
     /// Images at the root of the folder, which carry no label and are not used.
     pub unlabelled: usize,
-    targets: Vec<u16>,
-    pixels: Vec<u8>,
+    /// What the user should know about the data: files that were left out, a cache that could not be used.
+    pub notes: Vec<String>,
+    /// Whether images are changed while they are learned from.
+    pub augmented: bool,
+    /// Whether they are mirrored as well.
+    pub mirrored: bool,
+    pack: Pack,
 }
 
 impl Dataset {
-    /// Reads the folder `root`: `<label>/<name>` are images, links are followed.
+    /// Reads the folder `root` into memory: `<label>/<name>` are images, links are followed.
     ///
     /// # Errors
-    /// If there are too few labels or images, or a file is no readable image; the error names it.
+    /// As [`open`](Dataset::open).
     pub fn load(root: &Path, seed: u64) -> Result<Dataset, ClassifyError> {
+        Dataset::open(root, &Options { seed, ..Options::default() })
+    }
+
+    /// Reads the folder `root`: `<label>/<name>` are images, links are followed. Images that cannot be read are left
+    /// out, as `notes` says. A pack that the cache has is used instead of the files.
+    ///
+    /// # Errors
+    /// If there are too few labels or images, or more than one image in ten cannot be read; the error names some.
+    pub fn open(root: &Path, options: &Options) -> Result<Dataset, ClassifyError> {
         let listing = folder::list(root)?;
         check(&listing, root)?;
-        let side = choose_side(&listing)?;
-        let mut tensor = Tensor { side, channels: Channels::Grey, pixels: Vec::new() };
-        let mut images: Vec<(usize, Hash)> = Vec::with_capacity(listing.files.len());
-        for (label, path) in &listing.files {
-            let bytes = read(path)?;
-            images.push((*label, *blake3::hash(&bytes).as_bytes()));
-            tensor.push(image::decode(&bytes).map_err(bad_image(path))?, images.len() - 1);
-        }
-        let Split { train, validation } = split::split(&listing.labels, &images, seed)?;
-        let normalisation = tensor.normalisation(&train);
-        // The number of classes was checked to fit.
-        let targets = images.iter().map(|(label, _)| u16::try_from(*label).unwrap_or(u16::MAX)).collect();
-        Ok(Dataset {
-            labels: listing.labels,
-            side,
-            channels: tensor.channels,
-            normalisation,
+        let mut notes = Vec::new();
+        let pack = open_pack(root, &listing, options, &mut notes)?;
+        notes.extend(reading::note(&pack));
+        // Equal pixels are one image to a network, whatever file they come from.
+        let images: Vec<_> = pack.entries().iter().map(|image| (usize::from(image.label), image.pixels)).collect();
+        let Split { train, validation } = split::split(pack.labels(), &images, options.seed)?;
+        let mut dataset = Dataset {
+            labels: pack.labels().to_vec(),
+            side: pack.side(),
+            channels: pack.channels(),
+            normalisation: normalisation(&pack, &train),
             train,
             validation,
             unlabelled: listing.unlabelled,
-            targets,
-            pixels: tensor.pixels,
-        })
+            notes,
+            augmented: options.augmentation != Augmentation::Off,
+            mirrored: false,
+            pack,
+        };
+        dataset.mirrored = match options.augmentation {
+            Augmentation::Off | Augmentation::NoMirror => false,
+            Augmentation::Mirror => true,
+            Augmentation::Auto => {
+                let image = |at: usize| (dataset.picture(dataset.train[at]), dataset.target(dataset.train[at]));
+                mirror::keeps_classes(dataset.side as usize, dataset.channels.count(), dataset.train.len(), image)
+            }
+        };
+        Ok(dataset)
     }
 
     /// Writes the images of `batch` into the network's input and their classes into `targets`.
     pub fn fill(&self, batch: &[usize], network: &mut Network, targets: &mut Vec<u16>) {
         targets.clear();
-        targets.extend(batch.iter().map(|at| self.targets[*at]));
-        let size = self.side as usize * self.side as usize * self.channels.count();
+        targets.extend(batch.iter().map(|at| self.target(*at)));
         for (image, at) in batch.iter().enumerate() {
-            fill(network, &self.normalisation, image, &self.pixels[at * size..(at + 1) * size]);
+            fill(network, &self.normalisation, image, self.picture(*at));
         }
+    }
+
+    /// What changes the images of a run of that seed while they are learned from, if anything.
+    pub fn augmenter(&self, seed: u64) -> Option<Augmenter> {
+        self.augmented.then(|| Augmenter::new(seed, self.side, self.channels, self.mirrored))
+    }
+
+    /// As [`fill`](Dataset::fill), the images changed by `augmenter`. `position` is how many images were learned from
+    /// before: what is done to an image depends on its place in the sequence and on the seed alone.
+    pub fn fill_augmented(
+        &self,
+        batch: &[usize],
+        position: u64,
+        augmenter: &mut Augmenter,
+        network: &mut Network,
+        targets: &mut Vec<u16>,
+    ) {
+        targets.clear();
+        targets.extend(batch.iter().map(|at| self.target(*at)));
+        for (image, (at, position)) in batch.iter().zip(position..).enumerate() {
+            let (picture, tone) = augmenter.change(position, self.picture(*at));
+            fill_toned(network, &self.normalisation, image, picture, tone);
+        }
+    }
+
+    /// The class of an image: its place in `labels`.
+    pub fn target(&self, image: usize) -> u16 {
+        self.pack.entries()[image].label
+    }
+
+    /// The pixels of an image: `side` x `side` x channels, 8 bits each, row by row with the planes interleaved.
+    pub fn picture(&self, image: usize) -> &[u8] {
+        let size = self.picture_size();
+        &self.pack.pixels()[image * size..(image + 1) * size]
+    }
+
+    /// The path of an image in the data set's folder.
+    pub fn name(&self, image: usize) -> &str {
+        &self.pack.entries()[image].name
+    }
+
+    /// BLAKE3 of an image's file.
+    pub fn source(&self, image: usize) -> &[u8; 32] {
+        &self.pack.entries()[image].source
+    }
+
+    /// Bytes of one picture.
+    pub(super) fn picture_size(&self) -> usize {
+        self.side as usize * self.side as usize * self.channels.count()
     }
 }
 
-/// Writes one picture into the network's input.
-pub(super) fn fill(network: &mut Network, normalisation: &Normalisation, image: usize, picture: &[u8]) {
-    let channels = normalisation.mean.len();
-    let row = network.shape().input.width * channels;
-    for (y, pixels) in picture.chunks_exact(row).enumerate() {
-        let places = network.input_row(image, y);
-        // Each number of channels by itself: the compiler makes vector instructions of what it knows.
-        match channels {
-            1 => normalise::<1>(normalisation, pixels, places),
-            _ => normalise::<3>(normalisation, pixels, places),
+/// The pack of these files, from the cache if there is one.
+fn open_pack(
+    root: &Path,
+    listing: &Listing,
+    options: &Options,
+    notes: &mut Vec<String>,
+) -> Result<Pack, ClassifyError> {
+    let key: Hash = reading::key(root, listing, options.size)?;
+    let build = |file: &_| reading::pack(root, listing, options.size, &key, file);
+    if let Some(cache) = &options.cache {
+        match cache.open_or_build(&key, build) {
+            Ok(pack) => return Ok(pack),
+            Err(BuildError::Dataset(error)) => return Err(error),
+            Err(BuildError::File(cause)) => {
+                let folder = cache.folder.display();
+                notes.push(format!("decoded images cannot be kept in {folder}, so each run decodes them: {cause}"));
+            }
         }
     }
-}
-
-fn normalise<const CHANNELS: usize>(normalisation: &Normalisation, pixels: &[u8], places: &mut [f32]) {
-    let of_channel: [(f32, f32); CHANNELS] = std::array::from_fn(|channel| normalisation.of_channel(channel));
-    let positions = places.as_chunks_mut::<CHANNELS>().0.iter_mut().zip(pixels.as_chunks::<CHANNELS>().0);
-    for (places, pixels) in positions {
-        for ((place, pixel), (mean, scale)) in places.iter_mut().zip(pixels).zip(of_channel) {
-            *place = (f32::from(*pixel) - mean) * scale;
-        }
-    }
-}
-
-impl Normalisation {
-    fn of_channel(&self, channel: usize) -> (f32, f32) {
-        (self.mean[channel], 1.0 / self.deviation[channel])
-    }
+    packed::in_memory(&key, build).map_err(|error| match error {
+        BuildError::Dataset(error) => error,
+        BuildError::File(cause) => ClassifyError::Memory(cause),
+    })
 }
 
 /// Whether there is anything to learn from.
@@ -137,70 +203,27 @@ pub(in crate::trainer) fn check(listing: &Listing, root: &Path) -> Result<(), Cl
     }
 }
 
-/// The median of the pictures' short sides, at most [`MAX_SIDE`] and as much as memory allows.
-fn choose_side(listing: &Listing) -> Result<u32, ClassifyError> {
-    let stride = listing.files.len().div_ceil(SAMPLE);
-    let mut sides = Vec::with_capacity(SAMPLE);
-    for (_, path) in listing.files.iter().step_by(stride) {
-        let (width, height) = image::dimensions(&read(path)?).map_err(bad_image(path))?;
-        sides.push(width.min(height));
-    }
-    sides.sort_unstable();
-    let mut side = sides.get(sides.len() / 2).copied().unwrap_or(MIN_SIDE).clamp(1, MAX_SIDE);
-    let needed = |side: u32| 3 * u64::from(side) * u64::from(side) * listing.files.len() as u64;
-    while needed(side) > MAX_BYTES && side > MIN_SIDE {
-        side -= 1;
-    }
-    if needed(side) > MAX_BYTES {
-        return Err(ClassifyError::TooManyImages(listing.files.len()));
-    }
-    Ok(side)
-}
-
-fn read(path: &PathBuf) -> Result<Vec<u8>, ClassifyError> {
-    fs::read(path).map_err(ClassifyError::io("read the image", path))
-}
-
-fn bad_image(path: &Path) -> impl FnOnce(image::DecodeError) -> ClassifyError {
-    let path = path.to_owned();
-    move |cause| ClassifyError::Image { path, cause }
-}
-
-/// Pictures one after the other; grey until the first that is not.
-struct Tensor {
-    side: u32,
-    channels: Channels,
-    pixels: Vec<u8>,
-}
-
-impl Tensor {
-    fn push(&mut self, picture: Decoded, before: usize) {
-        if self.channels == Channels::Grey && matches!(picture, Decoded::Rgb(_)) {
-            self.channels = Channels::Rgb;
-            let grey = std::mem::take(&mut self.pixels);
-            debug_assert_eq!(grey.len(), before * (self.side * self.side) as usize);
-            self.pixels = grey.into_iter().flat_map(|value| [value; 3]).collect();
-        }
-        self.pixels.append(&mut image::resize(picture, self.side, self.channels));
-    }
-
-    fn normalisation(&self, part: &[usize]) -> Normalisation {
-        let channels = self.channels.count();
-        let size = (self.side * self.side) as usize * channels;
-        let mut sums = vec![(0u64, 0u64); channels];
-        for at in part {
-            for (i, value) in self.pixels[at * size..(at + 1) * size].iter().enumerate() {
-                let (sum, squares) = &mut sums[i % channels];
+/// Of the images of `part`.
+fn normalisation(pack: &Pack, part: &[usize]) -> Normalisation {
+    let channels = pack.channels().count();
+    let size = (pack.side() * pack.side()) as usize * channels;
+    let mut sums = vec![(0u64, 0u64); channels];
+    for at in part {
+        for pixel in pack.pixels()[at * size..(at + 1) * size].chunks_exact(channels) {
+            for ((sum, squares), value) in sums.iter_mut().zip(pixel) {
                 *sum += u64::from(*value);
                 *squares += u64::from(*value) * u64::from(*value);
             }
         }
-        let count = (part.len() * size / channels).max(1) as f64;
-        let moments = sums.iter().map(|(sum, squares)| {
-            let mean = *sum as f64 / count;
-            (mean as f32, ((*squares as f64 / count - mean * mean).max(0.0)).sqrt().max(1.0) as f32)
-        });
-        let (mean, deviation) = moments.unzip();
-        Normalisation { mean, deviation }
     }
+    let count = (part.len() * size / channels).max(1) as f64;
+    let moments = sums.iter().map(|(sum, squares)| {
+        let mean = *sum as f64 / count;
+        (mean as f32, ((*squares as f64 / count - mean * mean).max(0.0)).sqrt().max(1.0) as f32)
+    });
+    let (mean, deviation) = moments.unzip();
+    Normalisation { mean, deviation }
 }
+
+#[cfg(test)]
+mod tests;

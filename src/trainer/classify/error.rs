@@ -46,6 +46,9 @@ pub enum ClassifyError {
     /// The decoded images would not fit into memory.
     #[error("{0} images need too much memory even at 8 x 8 pixels; train on fewer")]
     TooManyImages(usize),
+    /// Decoded images could not be held.
+    #[error("cannot hold the decoded images in memory: {0}; train on fewer, or on a machine with more memory")]
+    Memory(io::Error),
     /// An image that is damaged or none.
     #[error("cannot read the image {}: {cause}; replace or remove it", path.display())]
     Image {

@@ -5,6 +5,9 @@
 
 use super::ClassifyError;
 use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What a folder holds.
@@ -41,6 +44,54 @@ pub fn list(root: &Path) -> Result<Listing, ClassifyError> {
         }
     }
     Ok(listing)
+}
+
+impl Listing {
+    /// The path of an image in the folder `root`, for messages and as a name.
+    pub fn name(root: &Path, file: &Path) -> String {
+        file.strip_prefix(root).unwrap_or(file).to_string_lossy().into_owned()
+    }
+
+    /// Takes up which images these are, without reading them: another image, or one more or less, gives another hash.
+    ///
+    /// A link to `<first two digits>/<BLAKE3>`, as in the folders that the server makes, stands for what it names. Any
+    /// other file is told by its place on the disk, its length and the times of its last changes.
+    ///
+    /// # Errors
+    /// If a file is gone.
+    pub fn hash_identity(&self, root: &Path, hasher: &mut blake3::Hasher) -> Result<(), ClassifyError> {
+        for (_, file) in &self.files {
+            let name = file.strip_prefix(root).unwrap_or(file).as_os_str().as_bytes();
+            hasher.update(&(name.len() as u64).to_le_bytes());
+            hasher.update(name);
+            hash_file(file, hasher).map_err(ClassifyError::io("read", file))?;
+        }
+        Ok(())
+    }
+}
+
+fn hash_file(file: &Path, hasher: &mut blake3::Hasher) -> io::Result<()> {
+    if let Some(hash) = fs::read_link(file).ok().as_deref().and_then(content_name) {
+        hasher.update(b"content").update(hash.as_bytes());
+        return Ok(());
+    }
+    let about = fs::metadata(file)?;
+    hasher.update(b"file");
+    for number in [about.dev(), about.ino(), about.len()] {
+        hasher.update(&number.to_le_bytes());
+    }
+    for time in [about.mtime(), about.mtime_nsec(), about.ctime(), about.ctime_nsec()] {
+        hasher.update(&time.to_le_bytes());
+    }
+    Ok(())
+}
+
+/// The hash that a stored image is named by, if `target` is one.
+fn content_name(target: &Path) -> Option<&str> {
+    let name = target.file_name()?.to_str()?;
+    let is_hash = name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let folder = target.parent()?.file_name()?.to_str()?;
+    (is_hash && name.starts_with(folder) && folder.len() == 2).then_some(name)
 }
 
 /// Visible entries of a folder in byte order of their names.
@@ -81,6 +132,54 @@ mod tests {
         assert_eq!(listing.unlabelled, 1);
         let files: Vec<_> = listing.files.iter().map(|(l, p)| (*l, p.strip_prefix(&root).unwrap())).collect();
         assert_eq!(files, [(0, Path::new("a/9")), (1, Path::new("b/1")), (1, Path::new("b/2"))]);
+    }
+
+    fn identity(root: &Path) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        list(root).unwrap().hash_identity(root, &mut hasher).unwrap();
+        hasher.finalize()
+    }
+
+    #[test]
+    fn links_to_stored_images_stand_for_their_content() {
+        let place = tempfile::tempdir().unwrap();
+        let (hash, other) = ("ab".repeat(32), "ac".repeat(32));
+        let stored = place.path().join("blobs").join("ab").join(&hash);
+        fs::create_dir_all(stored.parent().unwrap()).unwrap();
+        let link = |root: &str, name: &str, target: &Path| {
+            let folder = place.path().join(root).join("a");
+            fs::create_dir_all(&folder).unwrap();
+            std::os::unix::fs::symlink(target, folder.join(name)).unwrap();
+            place.path().join(root)
+        };
+        fs::write(&stored, b"x").unwrap();
+        let (one, two) = (link("one", "1", &stored), link("two", "1", &stored));
+        assert_eq!(identity(&one), identity(&two));
+        // Not looked at: the name says it all.
+        let before = identity(&one);
+        fs::write(&stored, b"more").unwrap();
+        assert_eq!(identity(&one), before);
+        assert_ne!(identity(&link("three", "2", &stored)), before);
+        let second = stored.with_file_name(&other);
+        fs::write(&second, b"x").unwrap();
+        assert_eq!(content_name(&second), None);
+        assert_ne!(identity(&link("one", "2", &second)), before);
+    }
+
+    #[test]
+    fn a_file_that_changed_is_another_one() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("a")).unwrap();
+        let file = root.path().join("a/1");
+        fs::write(&file, b"x").unwrap();
+        let before = identity(root.path());
+        assert_eq!(identity(root.path()), before);
+        let time = fs::metadata(&file).unwrap().modified().unwrap();
+        // Other bytes of the same length under the same name, and an older time.
+        fs::write(root.path().join("new"), b"y").unwrap();
+        fs::rename(root.path().join("new"), &file).unwrap();
+        fs::File::open(&file).unwrap().set_modified(time).unwrap();
+        assert_ne!(identity(root.path()), before);
     }
 
     #[test]

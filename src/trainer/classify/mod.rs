@@ -6,14 +6,19 @@
 //! environment or the server.
 
 pub mod architecture;
+pub mod augment;
 pub mod card;
 pub mod dataset;
 mod error;
 pub mod evaluation;
+mod fill;
 pub(super) mod folder;
+mod mirror;
 pub mod model_file;
 mod onnx;
+pub mod packed;
 pub mod predict;
+mod reading;
 pub mod samples;
 pub mod session;
 pub(super) mod split;

@@ -4,6 +4,7 @@
 //! model was trained or what it is used for.
 
 use super::card::{Card, Training};
+use super::evaluation::Evaluation;
 use super::{ClassifyError, onnx, weights_file};
 use crate::trainer::nn::kernels::Isa;
 use crate::trainer::nn::network::Network;
@@ -16,6 +17,9 @@ pub const FILE_NAME: &str = "model.safetensors";
 
 /// Name of the file for other programs.
 pub const ONNX_NAME: &str = "model.onnx";
+
+/// Name of the file with the figures on the images held out.
+pub const EVALUATION_NAME: &str = "evaluation.json";
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 512 << 20;
@@ -37,6 +41,16 @@ pub fn save(folder: &Path, network: &Network, training: &Training<'_>) -> Result
         replace(&path, &bytes).map_err(ClassifyError::io("write the model", &path))?;
     }
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(ClassifyError::io("write the model", folder))
+}
+
+/// Writes `evaluation.json` into `folder`, whole or not at all.
+///
+/// # Errors
+/// If the folder cannot be written to.
+pub fn save_evaluation(folder: &Path, evaluation: &Evaluation) -> Result<(), ClassifyError> {
+    let path = folder.join(EVALUATION_NAME);
+    let written = serde_json::to_vec(evaluation).map_err(io::Error::from).and_then(|bytes| replace(&path, &bytes));
+    written.map_err(ClassifyError::io("write the evaluation", &path))
 }
 
 type WriteFile = fn(&Card, &Network) -> Result<Vec<u8>, String>;

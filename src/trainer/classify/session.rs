@@ -5,6 +5,7 @@
 //! files, or how anything is shown.
 
 use super::ClassifyError;
+use super::evaluation::Evaluation;
 use super::train::Trainer;
 use crate::trainer::nn::loss::BatchLoss;
 use crate::trainer::nn::network::Network;
@@ -87,6 +88,11 @@ impl<'a> Session<'a> {
     /// The network as it is now.
     pub fn network(&self) -> &Network {
         self.trainer.network()
+    }
+
+    /// Figures of the network as it is now, on the images held out.
+    pub fn evaluate(&mut self) -> Evaluation {
+        self.trainer.evaluate()
     }
 
     /// Trains until there is something to tell; `None` after the last checkpoint.

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// One in this many distinct images of a class is held out.
 const HOLD_OUT: usize = 5;
 
-/// BLAKE3 of a file's bytes.
+/// BLAKE3 of what makes images equal: their pixels as the network sees them, so that the same picture in another file
+/// format is the same image. (A picture that was compressed with loss again is another one.)
 pub type Hash = [u8; 32];
 
 /// Where the images went, as indices into what was split. Both sides are ordered by class and hash.

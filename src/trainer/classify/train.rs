@@ -4,9 +4,11 @@
 //! a run of 1,000. It must not know files or how progress is shown.
 
 use super::ClassifyError;
-use super::samples::Samples;
+use super::augment::Augmenter;
+use super::evaluation::{Evaluation, Measured};
+use super::samples::{Samples, class_weights};
 use crate::trainer::nn::kernels::Isa;
-use crate::trainer::nn::loss::{BatchLoss, cross_entropy};
+use crate::trainer::nn::loss::{self, BatchLoss, Criterion, cross_entropy};
 use crate::trainer::nn::network::Network;
 use crate::trainer::nn::optimiser::{Optimiser, Sgd};
 use crate::trainer::nn::rng::Rng;
@@ -27,7 +29,7 @@ pub struct HyperParameters {
     pub rate: f32,
     /// Convolution blocks, 1 to [`MAX_LAYERS`](super::architecture::MAX_LAYERS).
     pub layers: u32,
-    /// Chooses first weights and the order of images.
+    /// Chooses first weights, the order of images and their changes.
     pub seed: u64,
 }
 
@@ -38,6 +40,7 @@ pub struct Trainer<'a> {
     network: Network,
     optimiser: Sgd,
     order: Order,
+    augmenter: Option<Augmenter>,
     batch: Vec<usize>,
     targets: Vec<u16>,
     steps: u64,
@@ -49,13 +52,15 @@ impl<'a> Trainer<'a> {
         let shape = samples.network(parameters.layers);
         let batch = samples.train().len().min(BATCH);
         let mut rng = Rng::new(parameters.seed, STREAM_WEIGHTS);
-        let network = Network::initialised(isa, shape, batch, &mut rng);
+        let mut network = Network::initialised(isa, shape, batch, &mut rng);
+        network.set_criterion(Criterion { weights: class_weights(samples), ..Criterion::default() });
         let optimiser = Sgd::new(network.parameters().len(), parameters.rate, MOMENTUM, CLIP);
         Trainer {
             samples,
             isa,
             network,
             optimiser,
+            augmenter: samples.augmenter(parameters.seed),
             order: Order::new(samples.train().to_vec(), parameters.seed),
             batch: vec![0; batch],
             targets: Vec::with_capacity(batch),
@@ -69,7 +74,14 @@ impl<'a> Trainer<'a> {
     /// If the loss or the gradient is no longer finite.
     pub fn step(&mut self) -> Result<BatchLoss, ClassifyError> {
         self.order.next(&mut self.batch);
-        self.samples.fill(&self.batch, &mut self.network, &mut self.targets);
+        match &mut self.augmenter {
+            None => self.samples.fill(&self.batch, &mut self.network, &mut self.targets),
+            Some(augmenter) => {
+                let position = self.steps * self.batch.len() as u64;
+                let (network, targets) = (&mut self.network, &mut self.targets);
+                self.samples.fill_augmented(&self.batch, position, augmenter, network, targets);
+            }
+        }
         let loss = self.network.learn(&self.targets);
         let (parameters, gradient) = self.network.parameters_and_gradient();
         let norm = self.optimiser.step(self.isa, parameters, gradient);
@@ -108,6 +120,24 @@ impl<'a> Trainer<'a> {
     /// Loss and accuracy on the images learned from.
     pub fn measure_training_part(&mut self) -> BatchLoss {
         self.measure(self.samples.train())
+    }
+
+    /// Figures on the images held out.
+    pub fn evaluate(&mut self) -> Evaluation {
+        let samples = self.samples;
+        let classes = samples.labels().len();
+        let part = samples.validation();
+        let (mut probabilities, mut targets) =
+            (Vec::with_capacity(part.len() * classes), Vec::with_capacity(part.len()));
+        for batch in part.chunks(self.network.batch()) {
+            samples.fill(batch, &mut self.network, &mut self.targets);
+            for row in self.network.forward(batch.len()).chunks_exact(loss::pitch(classes)) {
+                probabilities.extend_from_slice(&row[..classes]);
+            }
+            targets.extend_from_slice(&self.targets);
+        }
+        let measured = Measured { labels: samples.labels(), probabilities: &probabilities, targets: &targets };
+        Evaluation::new(measured, |number| samples.name(part[number]).to_owned())
     }
 
     fn measure(&mut self, part: &[usize]) -> BatchLoss {
