@@ -184,21 +184,22 @@ fn the_baseline_agrees_to_rounding() {
 /// Alone, in a batch, or in another group of it: an image has the same probabilities.
 #[test]
 fn an_image_does_not_depend_on_its_batch() {
-    let shape = shape(32, 3, &[conv(16, true), conv(32, true), linear(3, false)]);
-    for isa in Isa::available() {
+    let large = shape(32, 3, &[conv(16, true), conv(32, true), linear(3, false)]);
+    let shapes = [large, normed(), separable()];
+    for (isa, shape) in Isa::available().into_iter().flat_map(|isa| shapes.iter().map(move |shape| (isa, shape))) {
         let images = 9;
-        let mut network = prepare(isa, &shape, images);
+        let mut network = prepare(isa, shape, images);
         let together = network.forward(images).to_vec();
         let mut alone = Network::zeroed(isa, shape.clone(), 1);
         for tensor in shape.tensors() {
             alone.set_values(&tensor, network.values(&tensor));
         }
-        for (image, expected) in together.chunks(loss::pitch(3)).enumerate() {
+        for (image, expected) in together.chunks(loss::pitch(shape.classes())).enumerate() {
             for y in 0..shape.input.height {
                 let row = network.input_row(image, y).to_vec();
                 alone.input_row(0, y).copy_from_slice(&row);
             }
-            assert_eq!(alone.forward(1), expected, "{isa} {image}");
+            assert_eq!(alone.forward(1), expected, "{isa} {shape:?} {image}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A 3 x 3 convolution of each channel with itself alone, with bias and nothing after it.
 //!
 //! With a 1 x 1 convolution after it, it makes the separable convolution of Howard et al., "MobileNets" (2017).
+//! It must not know what follows it.
 
 use super::filter::Stride;
 use crate::trainer::nn::init::he_uniform;
