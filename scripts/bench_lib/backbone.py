@@ -40,14 +40,12 @@ def _picture(label, number):
     return b"\x89PNG\r\n\x1a\n" + parts
 
 
-def _python_with_torch():
-    """An interpreter that can export; None where there is none."""
+def python_with(modules):
+    """An interpreter that has these modules; None where there is none."""
     for python in (os.environ.get("TRAINYARD_TORCH_PYTHON"), PYTHON):
         if not python:
             continue
-        asked = subprocess.run(
-            [python, "-c", "import torch, torchvision, onnx, onnxscript"], check=False, capture_output=True
-        )
+        asked = subprocess.run([python, "-c", f"import {modules}"], check=False, capture_output=True)
         if asked.returncode == 0:
             return python
     return None
@@ -67,7 +65,7 @@ def backbone(bench):
     binary = os.path.join(bench.checkout, "target", "trainyard-backbone")
     if not os.path.exists(binary):
         return [skipped("27 heads on a backbone", "no target/trainyard-backbone; see scripts/build-release")]
-    python = _python_with_torch()
+    python = python_with("torch, torchvision, onnx, onnxscript")
     if not python:
         why = "no Python with torch, torchvision, onnx and onnxscript; TRAINYARD_TORCH_PYTHON names one"
         return [skipped("27 heads on a backbone", why)]
