@@ -103,6 +103,7 @@ fn the_environment_is_what_was_promised_and_nothing_else() {
         ("TRAINYARD_MODEL", "m"),
         ("TRAINYARD_EXPERIMENT", "default_1"),
         ("TRAINYARD_DATASET", "d"),
+        ("TRAINYARD_DATASET_VERSION", "1"),
         ("TRAINYARD_MODEL_DIR", &folder),
         ("TRAINYARD_SEED", &seed),
     ];

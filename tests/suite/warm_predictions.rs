@@ -77,7 +77,13 @@ fn halted(server: &Server) -> u32 {
     let children = children(server);
     let [child] = children[..] else { panic!("{children:?}") };
     signal(child, Signal::STOP);
+    wait_until("the child to halt", || state(child) == Some('T'));
     child
+}
+
+/// How a process stands; the letter is behind its name, which is in brackets.
+fn state(pid: u32) -> Option<char> {
+    fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(") ")?.1.chars().next()
 }
 
 /// Waits until a halted child has been sent something.

@@ -177,6 +177,13 @@ impl Shared {
         }
     }
 
+    fn patience(&self, lane: Lane) -> Patience {
+        match lane {
+            Lane::Swift => Patience { limit: STALL.min(self.settings.timeout), renews: true },
+            Lane::Slow => Patience { limit: self.settings.timeout, renews: false },
+        }
+    }
+
     fn start(&self) -> Result<Companion> {
         let spec = ChildSpec {
             program: self.settings.own.clone(),
@@ -202,13 +209,9 @@ impl Shared {
         };
         let folder = self.settings.folders.model(batch[0].run);
         let question = protocol::question(&folder, batch.iter().map(|waiting| &waiting.image));
-        let patience = match lane {
-            Lane::Swift => Patience { limit: STALL.min(self.settings.timeout), renews: true },
-            Lane::Slow => Patience { limit: self.settings.timeout, renews: false },
-        };
         let together = batch.len();
         let mut batch = Batch::new(batch);
-        let end = companion.ask(&question, patience, control, &mut |bytes| batch.take(bytes));
+        let end = companion.ask(&question, self.patience(lane), control, &mut |bytes| batch.take(bytes));
         match end {
             Ok(()) => {
                 *child = Some(companion);
@@ -229,7 +232,7 @@ impl Shared {
         let why = match silence {
             Silence::Ordered => return batch.left().for_each(|(_, waiting)| waiting.answer(Err(stopping()))),
             Silence::Died(why) => why.clone(),
-            Silence::TimedOut => format!("it took longer than {} s", self.settings.timeout.as_secs()),
+            Silence::TimedOut => format!("it took longer than {} s", self.patience(lane).limit.as_secs()),
             Silence::Garbled(error) => error.to_string(),
         };
         tracing::warn!(%why, "a predictor child was lost");
