@@ -124,6 +124,9 @@ impl<'ast> Visit<'ast> for Paths {
         self.note(vec![item.ident.to_string()]);
     }
 
+    // `pub(crate)` says who may look in, not what is used.
+    fn visit_vis_restricted(&mut self, _: &'ast syn::VisRestricted) {}
+
     fn visit_path(&mut self, path: &'ast syn::Path) {
         self.note(path.segments.iter().map(|segment| segment.ident.to_string()).collect());
         syn::visit::visit_path(self, path);
@@ -231,6 +234,7 @@ fn a_forbidden_import_is_found_however_it_is_written() {
         ("http", "const NOTE: &str = \"crate::store\";"),
         ("scheduler", "use crate::executor::Executor;"),
         ("domain", "use super::error::Error;"),
+        ("domain", "pub(crate) fn f() {}"),
         ("domain", "#[cfg(test)] mod tests { use crate::store::Store; }"),
         ("app", "use crate::store::Store;"),
     ];

@@ -11,7 +11,7 @@ fn data(name: &str) -> PathBuf {
 /// `trainyard train` on `images` with the backbone at `backbone`.
 fn train_command(images: &Path, model: &Path, backbone: &Path, environment: &[(&str, &Path)]) -> std::process::Child {
     let mut command = process::trainyard();
-    command.args(["train", "--i", "0.05", "--j", "2", "--k", "60", "--images"]).arg(images);
+    command.args(["train", "--json", "--i", "0.05", "--j", "2", "--k", "60", "--images"]).arg(images);
     command.arg("--backbone").arg(backbone).env("TRAINYARD_MODEL_DIR", model).envs(environment.iter().copied());
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
 }
