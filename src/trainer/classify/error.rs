@@ -107,7 +107,7 @@ fn smaller(rate: f32) -> f32 {
 
 impl ClassifyError {
     /// For `map_err` on file operations.
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ClassifyError {
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ClassifyError {
         let path = path.to_owned();
         move |cause| ClassifyError::Io { action, path, cause }
     }
