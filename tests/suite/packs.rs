@@ -30,7 +30,7 @@ fn dataset(count: u32, side: u32) -> TempDir {
 /// A training process that keeps its pack in `cache`.
 fn train(images: &Path, cache: &Path) -> Child {
     let mut command = process::trainyard();
-    command.args(["train", "--i", "0.01", "--j", "1", "--k", "20", "--size", "16", "--images"]).arg(images);
+    command.args(["train", "--json", "--i", "0.01", "--j", "1", "--k", "20", "--size", "16", "--images"]).arg(images);
     // Each process leaves its model in a folder of its own, beside the images.
     let model = tempfile::tempdir_in(cache.parent().unwrap()).unwrap().keep();
     command.env_clear().env("TRAINYARD_MODEL_DIR", model).env("TRAINYARD_CACHE_DIR", cache);

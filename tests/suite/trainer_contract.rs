@@ -92,6 +92,7 @@ fn the_environment_is_what_was_promised_and_nothing_else() {
     assert!(guard.as_ref().is_none_or(|mark| mark.len() <= 64), "a mark that children are known by: {guard:?}");
     let cores = std::thread::available_parallelism().unwrap().to_string();
     let seed = run["seed"].to_string();
+    let cache = yard.data("cache");
     let expected = [
         ("PATH", "/usr/local/bin:/usr/bin:/bin"),
         ("HOME", "/home/somebody"),
@@ -104,6 +105,8 @@ fn the_environment_is_what_was_promised_and_nothing_else() {
         ("TRAINYARD_EXPERIMENT", "default_1"),
         ("TRAINYARD_DATASET", "d"),
         ("TRAINYARD_DATASET_VERSION", "1"),
+        ("TRAINYARD_CACHE_DIR", cache.to_str().unwrap()),
+        ("TRAINYARD_CACHE_BYTES", "2147483648"),
         ("TRAINYARD_MODEL_DIR", &folder),
         ("TRAINYARD_SEED", &seed),
     ];

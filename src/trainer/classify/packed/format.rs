@@ -6,7 +6,7 @@
 //! | 32 | key: what the pack was made from |
 //! | 16 | zeros |
 //! | n x side x side x channels | the pictures, 8 bits a value, row by row, planes interleaved |
-//! | any | the index, in bincode: [`Index`] |
+//! | any | the index, in JSON: [`Index`] |
 //! | 8 | length of the index, little-endian |
 //! | 32 | BLAKE3 of all that stands before |
 //!
@@ -51,11 +51,30 @@ pub(in super::super) struct Entry {
     /// Its class's place in the list of labels.
     pub label: u16,
     /// BLAKE3 of its file.
+    #[serde(with = "hexadecimal")]
     pub source: Hash,
     /// BLAKE3 of its pixels in this pack.
+    #[serde(with = "hexadecimal")]
     pub pixels: Hash,
     /// Its path in the data set's folder.
     pub name: String,
+}
+
+/// Hashes as people write them.
+mod hexadecimal {
+    use super::Hash;
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+    use std::borrow::Cow;
+
+    pub fn serialize<S: Serializer>(hash: &Hash, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(blake3::Hash::from_bytes(*hash).to_hex().as_str())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Hash, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        blake3::Hash::from_hex(text.as_bytes()).map(|hash| *hash.as_bytes()).map_err(D::Error::custom)
+    }
 }
 
 /// A file that is no readable picture.
@@ -142,7 +161,7 @@ fn parse(bytes: &[u8], key: &Hash) -> Result<Parsed, &'static str> {
     let (body, length) = body.split_last_chunk::<8>().ok_or("it is too short")?;
     let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| "its index is too long")?;
     let begin = body.len().checked_sub(length).filter(|begin| *begin >= HEAD).ok_or("its index is too long")?;
-    let index: Index = bincode::deserialize(&body[begin..]).map_err(|_| "its index cannot be read")?;
+    let index: Index = serde_json::from_slice(&body[begin..]).map_err(|_| "its index cannot be read")?;
     let channels = Channels::from_count(index.channels.into()).ok_or("it has an unknown number of channels")?;
     if !(1..=MAX_SIDE).contains(&index.side) {
         return Err("its pictures have an unknown size");
@@ -158,7 +177,7 @@ fn parse(bytes: &[u8], key: &Hash) -> Result<Parsed, &'static str> {
 
 /// What follows the pictures, but for the checksum.
 pub(super) fn encode(index: &Index) -> io::Result<Vec<u8>> {
-    let mut bytes = bincode::serialize(index).map_err(io::Error::other)?;
+    let mut bytes = serde_json::to_vec(index)?;
     bytes.extend((bytes.len() as u64).to_le_bytes());
     Ok(bytes)
 }
