@@ -239,8 +239,9 @@ impl Models<'_> {
                 ("macro_f1", evaluation.macro_f1 as f32),
             ],
         };
+        let model = self.learning.save(&folder, network, &trained)?;
         model_file::save_evaluation(&folder, evaluation)?;
-        Ok(self.learning.save(&folder, network, &trained)?)
+        Ok(model)
     }
 }
 

@@ -95,9 +95,20 @@ fn training_and_testing_go_together() {
         assert!(answer["accuracy"].as_f64().unwrap() > 0.5);
         assert_eq!(answer["probabilities"].as_object().unwrap().len(), 2);
     }
-    let left: Vec<_> = fs::read_dir(model.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    let known = ["model.safetensors", "model.onnx", "unseen.bmp"];
-    assert!(left.len() == 3 && left.iter().all(|name| known.iter().any(|known| name == known)), "{left:?}");
+    let mut left: Vec<_> = fs::read_dir(model.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort_unstable();
+    assert_eq!(left, ["evaluation.json", "model.onnx", "model.safetensors", "unseen.bmp"]);
+    let figures = fs::read(model.path().join("evaluation.json")).unwrap();
+    let figures: serde_json::Value = serde_json::from_slice(&figures).unwrap();
+    let images: u64 = figures["confusion"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|row| row.as_array().unwrap())
+        .map(|cell| cell.as_u64().unwrap())
+        .sum();
+    assert_eq!(figures["images"], images);
+    assert!(figures["calibration"]["temperature"].as_f64().unwrap() > 0.0, "{figures}");
 }
 
 #[test]
@@ -368,8 +379,10 @@ fn a_signal_ends_training_and_leaves_whole_files_or_none() {
             kill_process(Pid::from_raw(child.id().cast_signed()).unwrap(), signal).unwrap();
             assert_eq!(child.wait().unwrap().code(), Some(status));
             for folder in fs::read_dir(model.path()).unwrap().map(|entry| entry.unwrap().path()) {
-                let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-                assert_eq!(files, ["model.safetensors"], "{folder:?}");
+                let mut files: Vec<_> =
+                    fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+                files.sort_unstable();
+                assert_eq!(files, ["evaluation.json", "model.onnx", "model.safetensors"], "{folder:?}");
                 let tested = test(&images.path().join("top/0.png"), &folder);
                 assert!(tested.status.success(), "{tested:?}");
             }
