@@ -61,10 +61,14 @@ def save(folder, number, pixels):
 
 
 def trainyard(binary, model, *arguments):
-    """The lines that it prints, as JSON."""
+    """What it prints."""
     environment = {"PATH": os.environ["PATH"], "TRAINYARD_MODEL_DIR": str(model)}
-    done = subprocess.run([binary, *arguments], check=True, capture_output=True, text=True, env=environment)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return subprocess.run([binary, *arguments], check=True, capture_output=True, text=True, env=environment).stdout
+
+
+def answers_of(binary, model, *flags):
+    """Its answer to each image."""
+    return [json.loads(line) for line in trainyard(binary, model, "test", *flags).splitlines()]
 
 
 def probabilities(path, images):
@@ -89,7 +93,7 @@ def compare(binary, name, folder, layers, scratch):
     model.mkdir()
     flags = ["--i", "0.02", "--j", str(layers), "--k", "150"]
     trainyard(binary, model, "train", *flags, "--images", str(folder))
-    answers = trainyard(binary, model, "test", *flags, "--images", str(folder))
+    answers = answers_of(binary, model, *flags, "--images", str(folder))
     files = [folder / answer["image"] for answer in answers]
     assert len(files) == IMAGES
     images = np.stack([np.asarray(Image.open(file)) for file in files])
@@ -99,7 +103,7 @@ def compare(binary, name, folder, layers, scratch):
     assert len({answer["label"] for answer in answers}) > 1, "every image got the same answer: nothing was compared"
     # The same digits where the ONNX file is all there is.
     (model / "model.safetensors").unlink()
-    assert trainyard(binary, model, "test", *flags, "--images", str(folder)) == answers
+    assert answers_of(binary, model, *flags, "--images", str(folder)) == answers
     return np.abs(ours - theirs).max()
 
 
