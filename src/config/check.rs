@@ -1,0 +1,169 @@
+//! From what was written to what the server works with: bounds, and programs that exist.
+
+use super::{ConfigError, RawConfig, TrainerSection};
+use crate::domain::sweep::Grid;
+use crate::trainer::backbone;
+use crate::trainer::command::{Command, SearchPath};
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Settings that passed their bounds.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where everything is kept; absolute.
+    pub data_dir: PathBuf,
+    /// The largest image, in bytes.
+    pub max_upload_bytes: u64,
+    /// The largest image, in pixels.
+    pub max_image_pixels: u64,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Bytes that stay free on the disk.
+    pub min_free_bytes: u64,
+    /// What the store keeps in memory, in bytes.
+    pub cache_bytes: u64,
+    /// Runs at once.
+    pub concurrency: usize,
+    /// The machine's cores.
+    pub cores: usize,
+    /// How long a run may take.
+    pub timeout: Duration,
+    /// How long a run may take to end once told.
+    pub stop_grace: Duration,
+    /// The train command.
+    pub train: Command,
+    /// The test command.
+    pub test: Command,
+    /// Names of variables that children are given too.
+    pub env: Vec<String>,
+    /// How long a prediction may take.
+    pub test_timeout: Duration,
+    /// The backbone of the built-in trainer, if any.
+    pub backbone: Option<backbone::Settings>,
+    /// What decoded images may take on the disk, in bytes.
+    pub trainer_cache_bytes: u64,
+    /// The sweep that a new model gets.
+    pub grid: Grid,
+    /// Whether urls may resolve to private ranges.
+    pub allow_private_addresses: bool,
+    /// How long one url may take.
+    pub fetch_timeout: Duration,
+    /// This binary.
+    pub own: PathBuf,
+}
+
+impl RawConfig {
+    /// Checks every bound and finds what is to be run.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the setting.
+    pub fn check(self, surroundings: Surroundings) -> Result<Config, ConfigError> {
+        let Self { server, jobs, trainer, sweep, fetch } = self;
+        let bad = |message: String| Err(ConfigError::Value(message));
+        let listen: SocketAddr = server.listen.replace("localhost:", "127.0.0.1:").parse().map_err(|_| {
+            ConfigError::Value(format!("server.listen is {:?}; give an address such as 127.0.0.1:8080", server.listen))
+        })?;
+        if !listen.ip().is_loopback() && !server.allow_remote {
+            return Err(ConfigError::Remote(listen));
+        }
+        let concurrency = jobs.concurrency.unwrap_or(surroundings.cores);
+        if !(1..=256).contains(&concurrency) {
+            return bad(format!("jobs.concurrency is {concurrency}; it must be from 1 to 256"));
+        }
+        if jobs.timeout_seconds == 0 || trainer.test_timeout_seconds == 0 || fetch.timeout_seconds == 0 {
+            return bad("a time-out of 0 seconds would end everything before it begins".to_owned());
+        }
+        if server.max_upload_bytes == 0 || server.max_image_pixels == 0 || server.max_connections == 0 {
+            return bad("server.max_upload_bytes, max_image_pixels and max_connections must be above 0".to_owned());
+        }
+        let grid = Grid::new(&sweep.learning_rates, &sweep.layers, &sweep.steps)
+            .map_err(|error| ConfigError::Value(format!("[sweep]: {}", error.message)))?;
+        let data_dir = std::path::absolute(&server.data_dir)
+            .map_err(|source| ConfigError::File { path: server.data_dir.clone(), source })?;
+        let search = &surroundings.search;
+        Ok(Config {
+            listen,
+            data_dir,
+            max_upload_bytes: server.max_upload_bytes,
+            max_image_pixels: server.max_image_pixels,
+            max_connections: server.max_connections,
+            min_free_bytes: server.min_free_bytes,
+            cache_bytes: server.cache_bytes,
+            concurrency,
+            cores: surroundings.cores,
+            timeout: Duration::from_secs(jobs.timeout_seconds),
+            stop_grace: Duration::from_secs(jobs.stop_grace_seconds),
+            train: Command::resolve("train", &trainer.train, search)?,
+            test: Command::resolve("test", &trainer.test, search)?,
+            backbone: backbone(&trainer, search)?,
+            env: trainer.env,
+            test_timeout: Duration::from_secs(trainer.test_timeout_seconds),
+            trainer_cache_bytes: trainer.cache_bytes,
+            grid,
+            allow_private_addresses: fetch.allow_private_addresses,
+            fetch_timeout: Duration::from_secs(fetch.timeout_seconds),
+            own: search.own.clone(),
+        })
+    }
+}
+
+/// Finds and tries the backbone, whose relative path is looked for where scripts are.
+fn backbone(trainer: &TrainerSection, search: &SearchPath) -> Result<Option<backbone::Settings>, ConfigError> {
+    let Some(file) = trainer.backbone.as_ref().filter(|file| !file.as_os_str().is_empty()) else {
+        let others = [trainer.backbone_mean.is_some(), trainer.backbone_std.is_some(), trainer.backbone_size.is_some()];
+        if others.contains(&true) {
+            return Err(ConfigError::Value("trainer.backbone_... is set, but trainer.backbone is not".to_owned()));
+        }
+        return Ok(None);
+    };
+    let candidates = search.folders.iter().map(|folder| folder.join(file));
+    let found = candidates.clone().find(|path| path.exists()).or_else(|| candidates.clone().next());
+    let settings = backbone::Settings {
+        file: found.unwrap_or_else(|| file.clone()),
+        size: trainer.backbone_size,
+        mean: trainer.backbone_mean.clone(),
+        std: trainer.backbone_std.clone(),
+    };
+    backbone::check(&settings)?;
+    Ok(Some(settings))
+}
+
+/// What the settings are checked against.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The machine's cores.
+    pub cores: usize,
+    /// Where programs and scripts are looked for.
+    pub search: SearchPath,
+}
+
+impl Surroundings {
+    /// This process's.
+    pub fn here(config_file: Option<&Path>) -> Self {
+        let beside = config_file
+            .and_then(|file| std::path::absolute(file).ok())
+            .and_then(|file| file.parent().map(Path::to_owned));
+        let here = std::env::current_dir().ok();
+        let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/local/bin:/usr/bin:/bin"));
+        Self {
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            search: SearchPath { folders: beside.into_iter().chain(here).collect(), path, own: own_binary() },
+        }
+    }
+}
+
+/// This binary, in a way that survives its replacement by a newer one where `/proc` is there.
+fn own_binary() -> PathBuf {
+    let link = PathBuf::from("/proc/self/exe");
+    if link.exists() {
+        return link;
+    }
+    std::env::current_exe()
+        .ok()
+        .or_else(|| std::path::absolute(std::env::args_os().next()?).ok())
+        .unwrap_or_else(|| PathBuf::from("trainyard"))
+}

@@ -1,0 +1,155 @@
+//! The sections of the settings file, each with its defaults. What a value may be is checked in `check`.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Settings as they are written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawConfig {
+    /// The listening socket and the data folder.
+    pub server: ServerSection,
+    /// The pool that runs jobs.
+    pub jobs: JobsSection,
+    /// What is run.
+    pub trainer: TrainerSection,
+    /// The sweep that a new model gets.
+    pub sweep: SweepSection,
+    /// Fetching images by url.
+    pub fetch: FetchSection,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerSection {
+    /// Address and port; port 0 takes a free one.
+    pub listen: String,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// The largest image, in bytes.
+    pub max_upload_bytes: u64,
+    /// The largest image, in pixels.
+    pub max_image_pixels: u64,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Listening where other machines reach it, though there are no accounts yet.
+    pub allow_remote: bool,
+    /// Bytes that stay free on the disk.
+    pub min_free_bytes: u64,
+    /// What the store keeps in memory, in bytes.
+    pub cache_bytes: u64,
+}
+
+/// `[jobs]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JobsSection {
+    /// Runs at once; the machine's cores unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<usize>,
+    /// How long a run may take.
+    pub timeout_seconds: u64,
+    /// How long a run may take to end once told.
+    pub stop_grace_seconds: u64,
+}
+
+/// `[trainer]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainerSection {
+    /// The train command.
+    pub train: Vec<String>,
+    /// The test command.
+    pub test: Vec<String>,
+    /// Names of variables that children are given too.
+    pub env: Vec<String>,
+    /// How long a prediction may take.
+    pub test_timeout_seconds: u64,
+    /// The ONNX file that the built-in trainer learns on the features of, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<PathBuf>,
+    /// Pixels a side of its pictures, where the file leaves that open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backbone_size: Option<u32>,
+    /// Mean of each colour from 0 to 1, where the file does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backbone_mean: Option<Vec<f32>>,
+    /// Standard deviation of each colour from 0 to 1, where the file does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backbone_std: Option<Vec<f32>>,
+    /// What decoded images may take on the disk, in bytes.
+    pub cache_bytes: u64,
+}
+
+/// `[sweep]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SweepSection {
+    /// `--i`
+    pub learning_rates: Vec<f64>,
+    /// `--j`
+    pub layers: Vec<u32>,
+    /// `--k`
+    pub steps: Vec<u64>,
+}
+
+/// `[fetch]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FetchSection {
+    /// Whether urls may resolve to private ranges.
+    pub allow_private_addresses: bool,
+    /// How long one url may take.
+    pub timeout_seconds: u64,
+}
+
+impl Default for ServerSection {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            data_dir: PathBuf::from("data"),
+            max_upload_bytes: 32 << 20,
+            max_image_pixels: 100_000_000,
+            max_connections: 512,
+            allow_remote: false,
+            min_free_bytes: 64 << 20,
+            cache_bytes: 4 << 20,
+        }
+    }
+}
+
+impl Default for JobsSection {
+    fn default() -> Self {
+        Self { concurrency: None, timeout_seconds: 3600, stop_grace_seconds: 10 }
+    }
+}
+
+impl Default for TrainerSection {
+    fn default() -> Self {
+        let own = |word: &str| vec!["trainyard".to_owned(), word.to_owned()];
+        Self {
+            train: own("train"),
+            test: own("test"),
+            env: Vec::new(),
+            test_timeout_seconds: 60,
+            cache_bytes: 2 << 30,
+            backbone: None,
+            backbone_size: None,
+            backbone_mean: None,
+            backbone_std: None,
+        }
+    }
+}
+
+impl Default for SweepSection {
+    fn default() -> Self {
+        Self { learning_rates: vec![0.001, 0.01, 0.1], layers: vec![1, 2, 4], steps: vec![1000, 2000, 4000] }
+    }
+}
+
+impl Default for FetchSection {
+    fn default() -> Self {
+        Self { allow_private_addresses: false, timeout_seconds: 60 }
+    }
+}
