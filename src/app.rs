@@ -2,6 +2,7 @@
 
 use crate::blob::{BlobStore, LocalBlobs};
 use crate::config::Config;
+use crate::control;
 use crate::domain::prediction::Predictor;
 use crate::domain::stamp::{Clock, Timestamp};
 use crate::executor::Executor;
@@ -13,6 +14,7 @@ use crate::executor::warm::{self, WarmPredictor};
 use crate::http;
 use crate::ingest::fetch::{FetchPolicy, Fetcher};
 use crate::scheduler::{self, Handle, Scheduled, Scheduler};
+use crate::service::accounts::Accounts;
 use crate::service::{self, Limits, Services};
 use crate::store::{Failure, OpenError, Options, Store};
 use crate::trainer::backbone::Settings;
@@ -23,7 +25,7 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -44,9 +46,24 @@ pub enum ServerError {
         /// What the system said.
         source: io::Error,
     },
+    /// Other machines reach it, and nobody is asked who they are.
+    #[error(
+        "{address} can be reached from other machines, and there are no accounts yet: anyone could use the server. Make \
+         one with `trainyard user add NAME --role admin --data-dir {data}`, or listen on 127.0.0.1",
+        data = data.display()
+    )]
+    Open {
+        /// The address.
+        address: SocketAddr,
+        /// The data folder.
+        data: PathBuf,
+    },
     /// The data folder cannot be used.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The records cannot be read.
+    #[error(transparent)]
+    Records(#[from] crate::domain::error::Error),
     /// Something the server needs cannot be made.
     #[error("{what}: {source}")]
     System {
@@ -83,6 +100,7 @@ pub struct Server {
     store: Store,
     guard: Arc<Guard>,
     predictor: Arc<dyn Predictor>,
+    data: PathBuf,
 }
 
 impl Server {
@@ -94,7 +112,13 @@ impl Server {
         let listener = TcpListener::bind(config.listen)
             .map_err(|source| ServerError::Listen { address: config.listen, source })?;
         let options = Options { cache_bytes: config.cache_bytes, min_free_bytes: config.min_free_bytes };
+        control::make_private(&config.data_dir).map_err(system("the data folder cannot be made"))?;
         let store = Store::open(&config.data_dir, options)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let accounts = Arc::new(Accounts::new(store.clone(), Arc::clone(&clock))?);
+        if accounts.is_open() && !config.listen.ip().is_loopback() {
+            return Err(ServerError::Open { address: config.listen, data: config.data_dir });
+        }
         sweep(&config.data_dir).map_err(system("the data folder cannot be swept"))?;
         let folder_id = folder_id(&config.data_dir).map_err(system("the data folder's id cannot be kept"))?;
         // Each server has a mark of its own: the guard of one that was killed must spare the children of the next.
@@ -105,7 +129,6 @@ impl Server {
         let guard =
             Guard::start(config.own.clone(), mark.clone()).map_err(system("the guard process cannot be started"))?;
         let guard = Arc::new(guard);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let handle = Handle::default();
 
         let jobs = Jobs::new(&config, &store, &blobs, &guard, runtime, &handle, &mark);
@@ -118,6 +141,7 @@ impl Server {
         };
         let services = Services::new(service::Parts {
             store: store.clone(),
+            accounts,
             blobs,
             scheduler: handle.clone(),
             predictor: Arc::clone(&jobs.predictor),
@@ -137,8 +161,17 @@ impl Server {
                 concurrency: config.concurrency,
             },
         });
-        let settings = http::Settings { workers: HTTP_WORKERS, max_connections: config.max_connections };
-        let bound = http::bind(listener, Data::new(services), settings).map_err(system("the server cannot listen"))?;
+        let known = http::browser::Known { hosts: config.hosts, origins: config.cors_origins };
+        let settings = http::Settings { workers: HTTP_WORKERS, max_connections: config.max_connections, known };
+        let control = match control::listen(&config.data_dir) {
+            Ok(control) => Some(control),
+            Err(error) => {
+                tracing::warn!(%error, "no control socket: `trainyard user` and the like need the server stopped");
+                None
+            }
+        };
+        let listeners = http::Listeners { open: listener, control };
+        let bound = http::bind(listeners, Data::new(services), settings).map_err(system("the server cannot listen"))?;
         let prepare = move || {
             // What a guard that was killed as well left behind would write into folders that are used again.
             let orphans = guard::kill_earlier(&folder_id);
@@ -148,7 +181,8 @@ impl Server {
         };
         let scheduled =
             handle.start(Scheduler::new(parts, None), prepare).map_err(system("the scheduler cannot be started"))?;
-        Ok(Self { bound, scheduler: handle, scheduled, store, guard, predictor: jobs.predictor })
+        let (predictor, data) = (jobs.predictor, config.data_dir);
+        Ok(Self { bound, scheduler: handle, scheduled, store, guard, predictor, data })
     }
 
     /// Where it listens.
@@ -161,7 +195,7 @@ impl Server {
     /// # Errors
     /// [`ServerError::Disk`] where the disk failed.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { bound, scheduler, scheduled, store, guard, predictor } = self;
+        let Self { bound, scheduler, scheduled, store, guard, predictor, data } = self;
         let mut health = store.health();
         let serving = tokio::spawn(bound.server);
         let broken = async {
@@ -182,6 +216,10 @@ impl Server {
         bound.handle.stop(true).await;
         let served = serving.await.map_err(io::Error::other).and_then(|served| served);
         let settled = tokio::task::spawn_blocking(move || {
+            // While the folder is still locked: the next server makes a socket of its own.
+            if let Err(error) = control::remove(&data) {
+                tracing::warn!(%error, "the control socket is left behind");
+            }
             scheduled.join();
             drop(predictor);
             drop(guard);

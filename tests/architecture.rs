@@ -25,6 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["domain", "trainer"]),
     ("telemetry", &[]),
     ("allocator", &[]),
+    ("control", &[]),
 ];
 
 /// Rooms that wire the others and may use anything.

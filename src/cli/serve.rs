@@ -21,21 +21,13 @@ pub struct ServeArgs {
     /// Where everything is kept [default: data]
     #[arg(long, env = "TRAINYARD_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Listen where other machines reach it, though there are no accounts yet
-    #[arg(long)]
-    allow_remote: bool,
 }
 
 /// Runs the server.
 pub fn run(arguments: ServeArgs) -> Outcome {
     allocator::keep_small();
     telemetry::start("info");
-    let flags = Flags {
-        config: arguments.config,
-        listen: arguments.listen,
-        data_dir: arguments.data_dir,
-        allow_remote: arguments.allow_remote,
-    };
+    let flags = Flags { config: arguments.config, listen: arguments.listen, data_dir: arguments.data_dir };
     let surroundings = Surroundings::here(flags.config.as_deref());
     let config = RawConfig::load(&flags, |name| std::env::var(name).ok())?.check(surroundings)?;
     runtime(&config)?.block_on(serve(config))

@@ -5,7 +5,7 @@ use crate::domain::sweep::Grid;
 use crate::trainer::backbone;
 use crate::trainer::command::{Command, SearchPath};
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +22,10 @@ pub struct Config {
     pub max_image_pixels: u64,
     /// Connections at once.
     pub max_connections: usize,
+    /// Names that the server is reached by, besides this machine's own.
+    pub hosts: Vec<String>,
+    /// Origins whose pages may ask with a token.
+    pub cors_origins: Vec<String>,
     /// Bytes that stay free on the disk.
     pub min_free_bytes: u64,
     /// What the store keeps in memory, in bytes.
@@ -67,8 +71,13 @@ impl RawConfig {
         let listen: SocketAddr = server.listen.replace("localhost:", "127.0.0.1:").parse().map_err(|_| {
             ConfigError::Value(format!("server.listen is {:?}; give an address such as 127.0.0.1:8080", server.listen))
         })?;
-        if !listen.ip().is_loopback() && !server.allow_remote {
-            return Err(ConfigError::Remote(listen));
+        if let Some(host) = server.hosts.iter().find(|host| !is_host(host)) {
+            return bad(format!("server.hosts names {host:?}; give names or addresses without a port"));
+        }
+        if let Some(origin) = server.cors_origins.iter().find(|origin| !is_origin(origin)) {
+            return bad(format!(
+                "server.cors_origins names {origin:?}; give origins such as https://tools.example.org"
+            ));
         }
         let concurrency = jobs.concurrency.unwrap_or(surroundings.cores);
         if !(1..=256).contains(&concurrency) {
@@ -91,6 +100,8 @@ impl RawConfig {
             max_upload_bytes: server.max_upload_bytes,
             max_image_pixels: server.max_image_pixels,
             max_connections: server.max_connections,
+            hosts: server.hosts,
+            cors_origins: server.cors_origins,
             min_free_bytes: server.min_free_bytes,
             cache_bytes: server.cache_bytes,
             concurrency,
@@ -109,6 +120,14 @@ impl RawConfig {
             own: search.own.clone(),
         })
     }
+}
+
+fn is_host(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok() || url::Host::parse(text).is_ok_and(|host| host.to_string() == text.to_lowercase())
+}
+
+fn is_origin(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| url.origin().is_tuple() && url.origin().ascii_serialization() == text)
 }
 
 /// Finds and tries the backbone, whose relative path is looked for where scripts are.

@@ -11,7 +11,6 @@ pub use sections::{FetchSection, JobsSection, RawConfig, ServerSection, SweepSec
 
 use crate::trainer::backbone::BackboneError;
 use crate::trainer::command::CommandError;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// What the command line says.
@@ -23,8 +22,6 @@ pub struct Flags {
     pub listen: Option<String>,
     /// `--data-dir`
     pub data_dir: Option<PathBuf>,
-    /// `--allow-remote`
-    pub allow_remote: bool,
 }
 
 /// Settings that cannot be used, and what to do.
@@ -65,12 +62,6 @@ pub enum ConfigError {
     /// The backbone cannot be used.
     #[error("trainer.backbone: {0}")]
     Backbone(#[from] BackboneError),
-    /// Anyone could reach a server without accounts.
-    #[error(
-        "{0} can be reached from other machines, and this release has no accounts: anyone could use the server and run \
-         training on it; listen on 127.0.0.1 behind a proxy that asks for a password, or say --allow-remote"
-    )]
-    Remote(SocketAddr),
 }
 
 impl RawConfig {
@@ -90,7 +81,6 @@ impl RawConfig {
         if let Some(folder) = &flags.data_dir {
             config.server.data_dir.clone_from(folder);
         }
-        config.server.allow_remote |= flags.allow_remote;
         Ok(config)
     }
 
@@ -191,14 +181,10 @@ mod tests {
             config.check(Surroundings::here(None)).map(|config| config.concurrency)
         };
         assert!(check(|_| ()).is_ok());
-        assert!(matches!(check(|c| c.server.listen = "0.0.0.0:1".into()), Err(ConfigError::Remote(_))));
-        assert!(
-            check(|c| {
-                c.server.listen = "0.0.0.0:1".into();
-                c.server.allow_remote = true;
-            })
-            .is_ok()
-        );
+        assert!(check(|c| c.server.listen = "0.0.0.0:1".into()).is_ok());
+        assert!(check(|c| c.server.cors_origins = vec!["https://tools.example.org".into()]).is_ok());
+        assert!(check(|c| c.server.cors_origins = vec!["https://tools.example.org/".into()]).is_err());
+        assert!(check(|c| c.server.hosts = vec!["yard.example.org:8080".into()]).is_err());
         assert!(check(|c| c.server.listen = "nonsense".into()).is_err());
         assert!(check(|c| c.jobs.concurrency = Some(0)).is_err());
         assert!(check(|c| c.sweep.layers = vec![]).is_err());

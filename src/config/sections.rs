@@ -33,8 +33,10 @@ pub struct ServerSection {
     pub max_image_pixels: u64,
     /// Connections at once.
     pub max_connections: usize,
-    /// Listening where other machines reach it, though there are no accounts yet.
-    pub allow_remote: bool,
+    /// Names that the server is reached by, besides this machine's own.
+    pub hosts: Vec<String>,
+    /// Origins whose pages may ask with a token.
+    pub cors_origins: Vec<String>,
     /// Bytes that stay free on the disk.
     pub min_free_bytes: u64,
     /// What the store keeps in memory, in bytes.
@@ -112,7 +114,8 @@ impl Default for ServerSection {
             max_upload_bytes: 32 << 20,
             max_image_pixels: 100_000_000,
             max_connections: 512,
-            allow_remote: false,
+            hosts: Vec::new(),
+            cors_origins: Vec::new(),
             min_free_bytes: 64 << 20,
             cache_bytes: 4 << 20,
         }

@@ -50,10 +50,24 @@ pub enum EventKind {
     RunRequeued = 11,
     /// Somebody asked a running run to stop.
     RunCancelRequested = 12,
+    /// An account was made.
+    AccountCreated = 13,
+    /// An account's role or password was changed.
+    AccountChanged = 14,
+    /// An account was removed.
+    AccountRemoved = 15,
+    /// A token was made.
+    TokenCreated = 16,
+    /// A token was revoked.
+    TokenRevoked = 17,
+    /// A model was shared, or shared in another way.
+    ModelShared = 18,
+    /// A model is no longer shared with somebody.
+    ModelUnshared = 19,
 }
 
 impl EventKind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 19] = [
         Self::ModelCreated,
         Self::DatasetCreated,
         Self::ExperimentCreated,
@@ -66,6 +80,13 @@ impl EventKind {
         Self::RunCancelled,
         Self::RunRequeued,
         Self::RunCancelRequested,
+        Self::AccountCreated,
+        Self::AccountChanged,
+        Self::AccountRemoved,
+        Self::TokenCreated,
+        Self::TokenRevoked,
+        Self::ModelShared,
+        Self::ModelUnshared,
     ];
 
     /// The kind with this number.

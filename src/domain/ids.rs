@@ -112,6 +112,8 @@ ids! {
     SweepId, "sweep", "swp";
     /// A user account.
     AccountId, "account", "usr";
+    /// A secret that stands for an account.
+    TokenId, "token", "tok";
     /// A project: what a group of accounts shares.
     ProjectId, "project", "prj";
 }

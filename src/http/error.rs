@@ -1,8 +1,9 @@
 //! The only place that knows status codes, and the three shapes in which an API says that something went wrong.
 
 use crate::domain::error::{Code, Error};
-use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
 /// The shape of an API's errors.
@@ -16,10 +17,49 @@ pub enum Shape {
     Problem,
 }
 
+impl Shape {
+    /// The shape of the errors of a path, also of one that does not exist.
+    pub fn of(path: &str) -> Self {
+        match path {
+            "/test" => Self::Test,
+            "/healthz" | "/readyz" => Self::Problem,
+            _ if path.starts_with("/api/") => Self::Problem,
+            _ => Self::Experiments,
+        }
+    }
+}
+
+/// A failure before the handler was reached.
+#[derive(Debug)]
+pub struct Refused {
+    /// How to say so.
+    pub shape: Shape,
+    /// What went wrong.
+    pub error: Error,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl ResponseError for Refused {
+    fn status_code(&self) -> StatusCode {
+        status(self.error.code)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        response(self.shape, &self.error)
+    }
+}
+
 /// The status of each code.
 pub fn status(code: Code) -> StatusCode {
     match code {
         Code::InvalidParameter | Code::InvalidBody => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::Forbidden => StatusCode::FORBIDDEN,
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::AlreadyExists | Code::NoResults | Code::NoImages | Code::Conflict => StatusCode::CONFLICT,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -39,7 +79,15 @@ pub fn response(shape: Shape, error: &Error) -> HttpResponse {
     if status.is_server_error() {
         tracing::warn!(code = error.code.as_str(), %error, "a request failed");
     }
-    refusal(shape, status, error.code.as_str(), &error.message)
+    let mut answer = refusal(shape, status, error.code.as_str(), &error.message);
+    if error.code == Code::Unauthenticated {
+        answer.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"trainyard\""));
+        answer.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"trainyard\""));
+    }
+    if let Some(seconds) = error.retry_after {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    answer
 }
 
 /// Writes that something went wrong, in an API's own shape.

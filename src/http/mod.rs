@@ -4,11 +4,16 @@
 //! services and the domain's types; not the store, not the scheduler.
 
 pub mod api;
+mod auth;
+mod body;
+pub mod browser;
 mod error;
 mod experiments_api;
 mod form;
 mod health;
 mod parameters;
+mod routes;
 mod server;
 
-pub use server::{Bound, Settings, bind};
+pub use routes::Listed;
+pub use server::{Bound, Listeners, Settings, bind, routes};

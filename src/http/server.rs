@@ -1,23 +1,29 @@
-//! The listening socket and the workers behind it.
+//! The listening sockets and the workers behind them.
 
-use super::error::{Shape, refusal};
-use super::{api, experiments_api, health};
+use super::browser::{self, Control, Known};
+use super::routes::{Listed, Routes};
+use super::{api, body, experiments_api, health};
 use crate::service::Services;
-use actix_web::dev::{Server, ServerHandle};
-use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, HeaderValue};
+use actix_cors::Cors;
+use actix_web::dev::{Extensions, Server, ServerHandle};
+use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::{self, Data};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource, Route};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use std::any::Any;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 /// How the server listens.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Threads that serve.
     pub workers: usize,
     /// Connections at once, over all workers.
     pub max_connections: usize,
+    /// Names and pages that are known to be good.
+    pub known: Known,
 }
 
 /// How long a request's head may take.
@@ -39,53 +45,74 @@ pub struct Bound {
     pub address: SocketAddr,
 }
 
-/// Binds the listener's workers; nothing is served before the server is awaited.
+/// Where a server listens.
+pub struct Listeners {
+    /// For everybody.
+    pub open: TcpListener,
+    /// For whoever owns the data folder; its requests need no credential.
+    pub control: Option<UnixListener>,
+}
+
+/// Binds the listeners' workers; nothing is served before the server is awaited.
 ///
 /// # Errors
 /// What the system says.
-pub fn bind(listener: TcpListener, services: Data<Services>, settings: Settings) -> std::io::Result<Bound> {
-    let address = listener.local_addr()?;
+pub fn bind(listeners: Listeners, services: Data<Services>, settings: Settings) -> std::io::Result<Bound> {
+    let address = listeners.open.local_addr()?;
+    let Settings { workers, max_connections, known } = settings;
+    let known = Data::new(known);
     let server = HttpServer::new(move || {
         App::new()
             .app_data(services.clone())
-            .configure(experiments_api::configure)
-            .configure(health::configure)
-            .configure(api::v1::configure)
+            .app_data(known.clone())
+            .app_data(body::limit())
+            .wrap(Condition::new(!known.origins.is_empty(), cors(&known)))
+            .wrap(from_fn(browser::guard))
+            .configure(|app| configure(&mut Routes::of(app)))
             .default_service(web::to(unknown))
     })
-    .workers(settings.workers)
+    .workers(workers)
     // Handlers block nothing here; files go through the runtime's pool.
     .worker_max_blocking_threads(2)
-    .max_connections(settings.max_connections.div_ceil(settings.workers))
+    .max_connections(max_connections.div_ceil(workers))
     .client_request_timeout(HEAD_TIMEOUT)
     .keep_alive(KEEP_ALIVE)
     .shutdown_timeout(SHUTDOWN_SECONDS)
     .disable_signals()
-    .listen(listener)?
-    .run();
+    .on_connect(note_control)
+    .listen(listeners.open)?;
+    let server = match listeners.control {
+        Some(control) => server.listen_uds(control)?,
+        None => server,
+    };
+    let server = server.run();
     Ok(Bound { handle: server.handle(), server, address })
 }
 
-/// A path with one method; others are answered in the API's own shape.
-pub fn methods(path: &str, allowed: &'static str, route: Route, shape: Shape) -> Resource {
-    let refuse = move |request: HttpRequest| async move { wrong_method(&request, allowed, shape) };
-    web::resource(path).route(route).default_service(web::to(refuse))
+/// Marks the control socket's connections.
+fn note_control(connection: &dyn Any, extensions: &mut Extensions) {
+    if connection.is::<tokio::net::UnixStream>() {
+        extensions.insert(Control);
+    }
 }
 
-/// A path that answers GET and HEAD.
-pub fn methods_with_head(path: &str, route: impl Fn() -> Route) -> Resource {
-    let refuse = |request: HttpRequest| async move { wrong_method(&request, "GET, HEAD", Shape::Problem) };
-    web::resource(path)
-        .route(route().method(actix_web::http::Method::GET))
-        .route(route().method(actix_web::http::Method::HEAD))
-        .default_service(web::to(refuse))
+/// Other sites' pages that are listed may ask, with a token: cookies never come along.
+fn cors(known: &Known) -> Cors {
+    let cors = Cors::default().allow_any_method().allowed_headers([AUTHORIZATION, CONTENT_TYPE]).max_age(3600);
+    known.origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
-fn wrong_method(request: &HttpRequest, allowed: &'static str, shape: Shape) -> HttpResponse {
-    let message = format!("{} takes {allowed}, not {}; README.md lists the calls", request.path(), request.method());
-    let mut answer = refusal(shape, StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message);
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
-    answer
+fn configure(routes: &mut Routes<'_>) {
+    experiments_api::configure(routes);
+    health::configure(routes);
+    api::v1::configure(routes);
+}
+
+/// Every route with what it takes.
+pub fn routes() -> Vec<Listed> {
+    let mut routes = Routes::default();
+    configure(&mut routes);
+    routes.listed()
 }
 
 async fn unknown(request: HttpRequest) -> HttpResponse {

@@ -58,10 +58,6 @@ impl Settlement {
     }
 }
 
-fn actor_of(run: &Run) -> Actor {
-    Actor { account: run.stamp.owner, project: run.stamp.project }
-}
-
 /// Applies one action; a refused one is logged and changes nothing.
 fn apply(tx: &mut Tx<'_>, run: &Run, action: Action, now: Timestamp) -> Result<Option<Run>> {
     match transition(run, action, now) {
@@ -77,7 +73,7 @@ fn apply(tx: &mut Tx<'_>, run: &Run, action: Action, now: Timestamp) -> Result<O
                     Outcome::Cancelled => EventKind::RunCancelled,
                 },
             };
-            tx.event(actor_of(run), now, kind, run.id.0, run.spec.model.0)?;
+            tx.event(Actor::owner_of(&run.stamp), now, kind, run.id.0, run.spec.model.0)?;
             Ok(Some(next))
         }
         Err(refused) => {

@@ -1,8 +1,10 @@
 //! Use cases: what a user can do, whichever API asks. One file a noun.
 //!
-//! Everything takes an [`Actor`](crate::domain::account::Actor) and answers with domain types or an error that says
+//! Everything takes a [`Permit`](crate::domain::account::Permit) and answers with domain types or an error that says
 //! what to do. Knows the store, the blobs and the scheduler's handle; not HTTP, not processes.
 
+mod access;
+pub mod accounts;
 pub mod datasets;
 pub mod experiments;
 pub mod images;
@@ -20,6 +22,7 @@ use crate::domain::sweep::Grid;
 use crate::ingest::fetch::Fetcher;
 use crate::scheduler::Handle;
 use crate::store::Store;
+use accounts::Accounts;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -44,6 +47,8 @@ pub struct Limits {
 pub struct Parts {
     /// Records.
     pub store: Store,
+    /// Who may ask.
+    pub accounts: Arc<Accounts>,
     /// Stored bytes.
     pub blobs: Arc<dyn BlobStore>,
     /// The way to the scheduler.
@@ -77,6 +82,11 @@ impl Services {
 
     fn now(&self) -> Timestamp {
         self.parts.clock.now()
+    }
+
+    /// Who may ask.
+    pub fn accounts(&self) -> &Accounts {
+        &self.parts.accounts
     }
 
     /// The bounds.

@@ -1,7 +1,7 @@
 //! Runs: submitting them, alone or as a sweep, looking at them, stopping them.
 
-use super::{CHUNK, Services};
-use crate::domain::account::Actor;
+use super::{CHUNK, Services, access};
+use crate::domain::account::{Access, Actor, Change, Permit, View};
 use crate::domain::dataset::{Dataset, FrozenVersion};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
@@ -55,10 +55,16 @@ impl Services {
     ///
     /// # Errors
     /// `not_found` for what was named, `no_images` where there is nothing to train on.
-    pub async fn train(&self, actor: Actor, model: Name, experiment: Name, dataset: Option<Name>) -> Result<Submitted> {
-        let now = self.now();
+    pub async fn train(
+        &self,
+        permit: Permit<Change>,
+        model: Name,
+        experiment: Name,
+        dataset: Option<Name>,
+    ) -> Result<Submitted> {
+        let (actor, now) = (permit.actor(), self.now());
         let write = self.parts.store.write(move |tx| {
-            let target = Target::find(tx, actor, &model, dataset.as_ref(), now, |reader, model| {
+            let target = Target::find(tx, permit, &model, dataset.as_ref(), now, |reader, model| {
                 experiments::named(reader, model.id, &experiment).map(|found| vec![found])
             })?;
             let run = target.submit(tx, actor, &target.experiments[0], None, now)?;
@@ -74,10 +80,15 @@ impl Services {
     ///
     /// # Errors
     /// `not_found` for what was named, `no_images` where there is nothing to train on.
-    pub async fn run_default_experiments(&self, actor: Actor, model: Name, dataset: Option<Name>) -> Result<Submitted> {
-        let now = self.now();
+    pub async fn run_default_experiments(
+        &self,
+        permit: Permit<Change>,
+        model: Name,
+        dataset: Option<Name>,
+    ) -> Result<Submitted> {
+        let (actor, now) = (permit.actor(), self.now());
         let write = self.parts.store.write(move |tx| {
-            let target = Target::find(tx, actor, &model, dataset.as_ref(), now, default_experiments)?;
+            let target = Target::find(tx, permit, &model, dataset.as_ref(), now, default_experiments)?;
             let sweep = Sweep {
                 id: SweepId(tx.next_id()?),
                 stamp: Stamp::new(actor, now),
@@ -110,27 +121,32 @@ impl Services {
     ///
     /// # Errors
     /// `not_found`.
-    pub fn run(&self, _actor: Actor, id: RunId) -> Result<RunView> {
+    pub fn run(&self, permit: Permit<View>, id: RunId) -> Result<RunView> {
+        view(&self.parts.store, self.reached(permit, id)?)
+    }
+
+    /// The run, if the actor may do with it what the permit is for.
+    fn reached<A: Access>(&self, permit: Permit<A>, id: RunId) -> Result<Run> {
         let run = runs::get(&self.parts.store, id)?.ok_or_else(|| no_run(id))?;
-        view(&self.parts.store, run)
+        if access::reaches(&self.parts.store, permit, run.spec.model)? { Ok(run) } else { Err(no_run(id)) }
     }
 
     /// Up to `limit` runs of a model in the order of submission, after the run `after`.
     ///
     /// # Errors
     /// `not_found` for the model.
-    pub fn runs(&self, actor: Actor, model: &Name, after: Option<RunId>, limit: usize) -> Result<Vec<RunView>> {
+    pub fn runs(&self, permit: Permit<View>, model: &Name, after: Option<RunId>, limit: usize) -> Result<Vec<RunView>> {
         let store = &self.parts.store;
-        let model = models::named(store, actor.project, model)?;
-        runs::page(store, model.id, after, limit)?.into_iter().map(|run| view(store, run)).collect()
+        let model = access::model_id(store, permit, model)?;
+        runs::page(store, model, after, limit)?.into_iter().map(|run| view(store, run)).collect()
     }
 
     /// The log of a run.
     ///
     /// # Errors
     /// `not_found`.
-    pub fn run_log(&self, actor: Actor, id: RunId) -> Result<RunLog> {
-        self.run(actor, id)?;
+    pub fn run_log(&self, permit: Permit<View>, id: RunId) -> Result<RunLog> {
+        self.reached(permit, id)?;
         Ok(match logs::get(&self.parts.store, id)? {
             Some(text) => RunLog::Text(text),
             None => RunLog::File(self.parts.files.log(id)),
@@ -141,8 +157,8 @@ impl Services {
     ///
     /// # Errors
     /// `not_found`.
-    pub fn run_points(&self, actor: Actor, id: RunId) -> Result<PathBuf> {
-        self.run(actor, id)?;
+    pub fn run_points(&self, permit: Permit<View>, id: RunId) -> Result<PathBuf> {
+        self.reached(permit, id)?;
         Ok(self.parts.files.points(id))
     }
 
@@ -150,8 +166,9 @@ impl Services {
     ///
     /// # Errors
     /// `not_found`, or `conflict` for a run that is over.
-    pub async fn cancel_run(&self, actor: Actor, id: RunId) -> Result<()> {
-        self.parts.scheduler.cancel(actor, id).await
+    pub async fn cancel_run(&self, permit: Permit<Change>, id: RunId) -> Result<()> {
+        self.reached(permit, id)?;
+        self.parts.scheduler.cancel(permit.actor(), id).await
     }
 }
 
@@ -181,13 +198,13 @@ struct Target {
 impl Target {
     fn find<'a>(
         tx: &mut Tx<'a>,
-        actor: Actor,
+        permit: Permit<Change>,
         model: &Name,
         dataset: Option<&Name>,
         now: Timestamp,
         select: impl FnOnce(&Tx<'a>, &Model) -> Result<Vec<Experiment>>,
     ) -> Result<Self> {
-        let model = models::named(tx, actor.project, model)?;
+        let model = access::model(tx, permit, model)?;
         let experiments = select(tx, &model)?;
         if experiments.is_empty() {
             return Err(Error::not_found("the model has no experiments"));

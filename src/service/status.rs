@@ -1,6 +1,7 @@
 //! How the server is: the queue, and whether it can serve.
 
 use super::Services;
+use crate::domain::account::{Permit, View};
 use crate::domain::error::{Code, Error, Result};
 use crate::store::{Failure, Store, runs};
 
@@ -20,7 +21,7 @@ impl Services {
     ///
     /// # Errors
     /// `internal` where the store cannot be read.
-    pub fn queue_status(&self) -> Result<QueueStatus> {
+    pub fn queue_status(&self, _permit: Permit<View>) -> Result<QueueStatus> {
         Ok(QueueStatus {
             queued: runs::queued(&self.parts.store)?,
             running: runs::running(&self.parts.store)?,

@@ -48,6 +48,20 @@ pub const SCORE: u8 = 0x61;
 pub const BEST: u8 = 0x62;
 /// sequence -> event
 pub const EVENT: u8 = 0x70;
+/// account -> record
+pub const ACCOUNT: u8 = 0x80;
+/// name -> account
+pub const ACCOUNT_NAME: u8 = 0x81;
+/// token -> record
+pub const TOKEN: u8 = 0x82;
+/// hash of a secret -> token
+pub const TOKEN_HASH: u8 = 0x83;
+/// (account, token) -> nothing
+pub const TOKEN_OF_ACCOUNT: u8 = 0x84;
+/// (model, account) -> how it is shared
+pub const SHARE: u8 = 0x85;
+/// (account, model) -> how it is shared
+pub const SHARED_WITH: u8 = 0x86;
 
 /// A key that is being put together.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,6 +12,7 @@ mod space;
 mod tx;
 mod wal;
 
+pub mod accounts;
 pub mod blobs;
 pub mod datasets;
 pub mod events;
@@ -23,9 +24,11 @@ pub mod queue;
 mod record;
 pub mod results;
 pub mod runs;
+pub mod shares;
 pub mod sweeps;
 #[cfg(test)]
 mod tests;
+pub mod tokens;
 
 pub use committer::{Commit, Failure, Urgency};
 pub use open::{FORMAT, OpenError, Options};

@@ -235,7 +235,7 @@ fn models_have_experiments_and_datasets_of_their_own() {
 fn curl_walks_through_on_one_connection_with_http_1_1() {
     let yard = Yard::new().one_experiment();
     let server = yard.start();
-    let line = |target: &str, rest: &str| format!("GET {target} HTTP/1.1\r\nHost: x\r\n{rest}\r\n");
+    let line = |target: &str, rest: &str| format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{rest}\r\n");
     let requests = line("/createModel?model_name=m", "")
         + &line("/allAccuracies?model_name=m", "")
         + &line("/healthz", "Connection: close\r\n");

@@ -9,11 +9,14 @@
     reason = "a test that cannot go on has failed, and the lint knows only the #[test] functions themselves"
 )]
 
+mod access;
+mod accounts;
 mod backbone;
 mod bad_bodies;
 mod bad_parameters;
 mod bad_settings;
 mod bad_urls;
+mod browsers;
 mod built_in_trainer;
 mod crashes;
 mod datasets;
