@@ -159,6 +159,7 @@ impl Server {
                 max_image_pixels: config.max_image_pixels,
                 concurrent_uploads: CONCURRENT_UPLOADS,
                 concurrency: config.concurrency,
+                timeout_seconds: config.timeout.as_secs(),
             },
         });
         let known = http::browser::Known { hosts: config.hosts, origins: config.cors_origins };

@@ -64,10 +64,14 @@ pub enum EventKind {
     ModelShared = 18,
     /// A model is no longer shared with somebody.
     ModelUnshared = 19,
+    /// Nothing more is started until the queue is resumed.
+    QueuePaused = 20,
+    /// Runs are started again.
+    QueueResumed = 21,
 }
 
 impl EventKind {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 21] = [
         Self::ModelCreated,
         Self::DatasetCreated,
         Self::ExperimentCreated,
@@ -87,6 +91,8 @@ impl EventKind {
         Self::TokenRevoked,
         Self::ModelShared,
         Self::ModelUnshared,
+        Self::QueuePaused,
+        Self::QueueResumed,
     ];
 
     /// The kind with this number.

@@ -25,6 +25,8 @@ pub struct RunSpec {
     pub parameters: HyperParameters,
     /// Equal for all runs of a dataset version.
     pub seed: u32,
+    /// How long it may take, where that is less than any run may.
+    pub timeout_seconds: Option<u32>,
 }
 
 /// Where a run stands.
@@ -241,6 +243,7 @@ pub(crate) mod tests {
                 version: DatasetVersion { dataset: DatasetId(4), number: VersionNumber(5) },
                 parameters: HyperParameters { learning_rate: LearningRate::new(0.01).unwrap(), layers: 2, steps: 1000 },
                 seed: 7,
+                timeout_seconds: None,
             },
             sweep: Some(SweepId(8)),
             priority: 0,

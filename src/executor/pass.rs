@@ -16,6 +16,7 @@ use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Reaches a job from other threads.
 pub(super) struct JobControl {
@@ -156,9 +157,16 @@ impl Pass<'_> {
             arguments: settings.train.arguments_for_job(&run.spec.parameters, &steps, &Target::Images(images)),
             environment,
             folder: folder.clone(),
-            timeout: settings.timeout,
+            timeout: self.timeout(),
             grace: settings.grace,
         }))
+    }
+
+    /// How long the child may take; runs that share one have the same limit.
+    fn timeout(&self) -> Duration {
+        let most = self.pool.settings.timeout;
+        let own = self.live.last().and_then(|member| member.run.spec.timeout_seconds);
+        own.map_or(most, |seconds| Duration::from_secs(u64::from(seconds)).min(most))
     }
 
     /// Takes what the child printed; an empty piece says that it is no short one, or that a run was cancelled.
@@ -273,8 +281,9 @@ impl Pass<'_> {
         let settings = &self.pool.settings;
         match end {
             ChildEnd::TimedOut => Some(format!(
-                "it took longer than {} s and was stopped; raise jobs.timeout_seconds, or give it fewer steps",
-                settings.timeout.as_secs()
+                "it took longer than {} s and was stopped; give it more time (timeout_seconds, jobs.timeout_seconds) or \
+                 fewer steps",
+                self.timeout().as_secs()
             )),
             ChildEnd::NotStarted(error) => {
                 Some(format!("`{}` could not be started: {error}", settings.train.program.display()))

@@ -10,9 +10,11 @@ use crate::domain::error::{Code, Error, Result};
 use crate::domain::experiment::{HyperParameters, LearningRate};
 use crate::domain::name::Label;
 use crate::service::Services;
+use crate::service::control::MAX_PRIORITY;
 use crate::service::images::{MAX_URLS, NewImage};
 use crate::service::predictions::Answer;
 use crate::service::results::{AccuracyPages, ExperimentAccuracies};
+use crate::service::runs::Terms;
 use actix_multipart::Multipart;
 use actix_web::http::Version;
 use actix_web::web::Data;
@@ -45,6 +47,17 @@ fn answer(outcome: Result<Value>) -> HttpResponse {
         Ok(body) => HttpResponse::Ok().json(body),
         Err(error) => response(Shape::Experiments, &error),
     }
+}
+
+/// Reads `priority` and `timeout_seconds`.
+fn terms(given: &Parameters) -> Result<Terms> {
+    let priority = given.optional("priority").map(str::parse::<u8>).transpose();
+    let priority =
+        priority.map_err(|_| Error::parameter(format!("priority is a whole number from 0 to {MAX_PRIORITY}")))?;
+    let timeout_seconds = given.optional("timeout_seconds").map(str::parse::<u32>).transpose();
+    let timeout_seconds =
+        timeout_seconds.map_err(|_| Error::parameter("timeout_seconds is a whole number of seconds, from 1"))?;
+    Ok(Terms { priority: priority.unwrap_or(0), timeout_seconds })
 }
 
 fn ok(message: impl Into<String>) -> Value {
@@ -156,7 +169,7 @@ async fn train(Granted(permit): Granted<Change>, services: Data<Services>, reque
         let given = parameters(&request);
         let (model, experiment) = (given.name("model_name")?, given.name("experiment_name")?);
         let dataset = given.optional_name("dataset_name")?;
-        let submitted = services.train(permit, model, experiment, dataset).await?;
+        let submitted = services.train(permit, model, experiment, dataset, terms(&given)?).await?;
         let mut body = ok("training for exp started");
         body["run_id"] = json!(submitted.runs.first().map(ToString::to_string));
         Ok(body)
@@ -173,7 +186,7 @@ async fn run_default_experiments(
         let given = parameters(&request);
         let model = given.name("model_name")?;
         let dataset = given.optional_name("dataset_name")?;
-        let submitted = services.run_default_experiments(permit, model, dataset).await?;
+        let submitted = services.run_default_experiments(permit, model, dataset, terms(&given)?).await?;
         let runs: Vec<String> = submitted.runs.iter().map(ToString::to_string).collect();
         Ok(json!({
             "status": "Ok",

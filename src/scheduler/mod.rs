@@ -220,6 +220,9 @@ impl Plan {
     fn claim(mut self, tx: &mut Tx<'_>) -> Result<Claimed> {
         let mut jobs = Vec::new();
         let mut look_again_at = None;
+        if queue::is_paused(tx)? {
+            return Ok(Claimed { memory: self.memory, jobs, look_again_at });
+        }
         while self.memory.free > 0 && !self.memory.stopping && !self.memory.suspect_runs {
             let Some((waiting, band)) = self.next(tx, &mut look_again_at)? else { break };
             let Some(job) = settle::claim(tx, waiting.run, self.sharing.as_ref(), self.now)? else { break };

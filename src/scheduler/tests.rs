@@ -238,7 +238,7 @@ fn submit(tx: &mut crate::store::Tx<'_>, model: u64, steps: u64) -> crate::domai
     let run = Run {
         id,
         stamp,
-        spec: RunSpec { model: model_id, experiment, version, parameters, seed: 1 },
+        spec: RunSpec { model: model_id, experiment, version, parameters, seed: 1, timeout_seconds: None },
         sweep: None,
         priority: 0,
         attempts: 0,

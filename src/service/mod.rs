@@ -5,6 +5,7 @@
 
 mod access;
 pub mod accounts;
+pub mod control;
 pub mod datasets;
 pub mod experiments;
 pub mod images;
@@ -41,6 +42,8 @@ pub struct Limits {
     pub concurrent_uploads: usize,
     /// Slots for runs.
     pub concurrency: usize,
+    /// How long a run may take, in seconds.
+    pub timeout_seconds: u64,
 }
 
 /// What the services are made of.

@@ -1,5 +1,6 @@
 //! Runs: submitting them, alone or as a sweep, looking at them, stopping them.
 
+use super::control::check_priority;
 use super::{CHUNK, Services, access};
 use crate::domain::account::{Access, Actor, Change, Permit, View};
 use crate::domain::dataset::{Dataset, FrozenVersion};
@@ -26,6 +27,15 @@ pub struct Submitted {
     pub sweep: Option<SweepId>,
     /// The runs in order; one that was waiting already stands for its repetition.
     pub runs: Vec<RunId>,
+}
+
+/// On which terms runs are submitted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terms {
+    /// Higher goes first.
+    pub priority: u8,
+    /// How long each may take, where that is less than any run may.
+    pub timeout_seconds: Option<u32>,
 }
 
 /// What a run printed.
@@ -61,10 +71,12 @@ impl Services {
         model: Name,
         experiment: Name,
         dataset: Option<Name>,
+        terms: Terms,
     ) -> Result<Submitted> {
+        self.check_terms(terms)?;
         let (actor, now) = (permit.actor(), self.now());
         let write = self.parts.store.write(move |tx| {
-            let target = Target::find(tx, permit, &model, dataset.as_ref(), now, |reader, model| {
+            let target = Target::find(tx, permit, &model, dataset.as_ref(), now, terms, |reader, model| {
                 experiments::named(reader, model.id, &experiment).map(|found| vec![found])
             })?;
             let run = target.submit(tx, actor, &target.experiments[0], None, now)?;
@@ -85,10 +97,12 @@ impl Services {
         permit: Permit<Change>,
         model: Name,
         dataset: Option<Name>,
+        terms: Terms,
     ) -> Result<Submitted> {
+        self.check_terms(terms)?;
         let (actor, now) = (permit.actor(), self.now());
         let write = self.parts.store.write(move |tx| {
-            let target = Target::find(tx, permit, &model, dataset.as_ref(), now, default_experiments)?;
+            let target = Target::find(tx, permit, &model, dataset.as_ref(), now, terms, default_experiments)?;
             let sweep = Sweep {
                 id: SweepId(tx.next_id()?),
                 stamp: Stamp::new(actor, now),
@@ -117,6 +131,17 @@ impl Services {
         Ok(Submitted { sweep: Some(sweep), runs })
     }
 
+    fn check_terms(&self, terms: Terms) -> Result<()> {
+        check_priority(terms.priority)?;
+        let most = self.parts.limits.timeout_seconds;
+        match terms.timeout_seconds.map(u64::from) {
+            Some(seconds) if seconds == 0 || seconds > most => Err(Error::parameter(format!(
+                "timeout_seconds is a whole number from 1 to {most}, which is jobs.timeout_seconds"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// One run.
     ///
     /// # Errors
@@ -139,6 +164,22 @@ impl Services {
         let store = &self.parts.store;
         let model = access::model_id(store, permit, model)?;
         runs::page(store, model, after, limit)?.into_iter().map(|run| view(store, run)).collect()
+    }
+
+    /// Up to `limit` runs of a sweep in the order of submission, after the run `after`.
+    ///
+    /// # Errors
+    /// `not_found` for the sweep.
+    pub fn runs_of_sweep(
+        &self,
+        permit: Permit<View>,
+        id: SweepId,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<RunView>> {
+        let store = &self.parts.store;
+        super::control::sweep(store, permit, id)?;
+        runs::of_sweep(store, id, after, limit)?.into_iter().map(|run| view(store, run)).collect()
     }
 
     /// The log of a run.
@@ -172,7 +213,7 @@ impl Services {
     }
 }
 
-fn no_run(id: RunId) -> Error {
+pub(super) fn no_run(id: RunId) -> Error {
     Error::new(Code::NotFound, format!("there is no run {id}"))
 }
 
@@ -193,6 +234,7 @@ struct Target {
     model: Model,
     experiments: Vec<Experiment>,
     frozen: FrozenVersion,
+    terms: Terms,
 }
 
 impl Target {
@@ -202,6 +244,7 @@ impl Target {
         model: &Name,
         dataset: Option<&Name>,
         now: Timestamp,
+        terms: Terms,
         select: impl FnOnce(&Tx<'a>, &Model) -> Result<Vec<Experiment>>,
     ) -> Result<Self> {
         let model = access::model(tx, permit, model)?;
@@ -217,7 +260,7 @@ impl Target {
             return Err(no_images(&model, &dataset));
         }
         let frozen = datasets::freeze(tx, &dataset, now)?;
-        Ok(Self { model, experiments, frozen })
+        Ok(Self { model, experiments, frozen, terms })
     }
 
     /// Submits a run of one experiment, unless one on the same version waits already.
@@ -242,9 +285,10 @@ impl Target {
                 version: self.frozen.version,
                 parameters: experiment.parameters,
                 seed: self.frozen.digest.seed(),
+                timeout_seconds: self.terms.timeout_seconds,
             },
             sweep,
-            priority: 0,
+            priority: self.terms.priority,
             attempts: 0,
             crashes: 0,
             first_started_at: None,

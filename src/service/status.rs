@@ -3,7 +3,7 @@
 use super::Services;
 use crate::domain::account::{Permit, View};
 use crate::domain::error::{Code, Error, Result};
-use crate::store::{Failure, Store, runs};
+use crate::store::{Failure, Store, queue, runs};
 
 /// The queue at a glance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct QueueStatus {
     pub running: u64,
     /// Slots.
     pub concurrency: u64,
+    /// True while nothing is started.
+    pub paused: bool,
 }
 
 impl Services {
@@ -26,6 +28,7 @@ impl Services {
             queued: runs::queued(&self.parts.store)?,
             running: runs::running(&self.parts.store)?,
             concurrency: self.parts.limits.concurrency as u64,
+            paused: queue::is_paused(&self.parts.store)?,
         })
     }
 

@@ -38,6 +38,8 @@ pub const PENDING: u8 = 0x53;
 pub const RUN_OF_MODEL: u8 = 0x54;
 /// sweep -> record
 pub const SWEEP: u8 = 0x55;
+/// (sweep, run) -> nothing
+pub const RUN_OF_SWEEP: u8 = 0x57;
 /// run -> what it printed, where that is little
 pub const LOG: u8 = 0x56;
 /// (experiment, dataset) -> result

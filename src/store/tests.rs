@@ -74,6 +74,7 @@ fn run(id: u64, state: RunState) -> Run {
             version: DatasetVersion { dataset: DatasetId(1025), number: VersionNumber(1) },
             parameters: HyperParameters::parse("0.001", "2", "4000").unwrap(),
             seed: 77,
+            timeout_seconds: None,
         },
         sweep: Some(SweepId(1050)),
         priority: 3,

@@ -293,6 +293,7 @@ mod tests {
             version: DatasetVersion { dataset: DatasetId(3), number: VersionNumber(4) },
             parameters: HyperParameters::parse("0.1", "2", "3000").unwrap(),
             seed: 7,
+            timeout_seconds: None,
         };
         let all = base.for_run(RunId(38), &RunNames::default(), &spec, Path::new("/runs/x"));
         let get =

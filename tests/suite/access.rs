@@ -14,6 +14,7 @@ struct Stage {
     server: Server,
     tokens: Vec<Option<String>>,
     run: String,
+    sweep: String,
 }
 
 impl Stage {
@@ -27,11 +28,12 @@ impl Stage {
         }
         let server = yard.start();
         let tokens: Vec<_> = ASKING.iter().map(|name| (*name != "nobody").then(|| yard.token(name))).collect();
-        let mut stage = Self { yard, server, tokens, run: String::new() };
+        let mut stage = Self { yard, server, tokens, run: String::new(), sweep: String::new() };
         assert_eq!(stage.ask("member", "GET", "/createModel?model_name=m", None).status, 200);
         assert_eq!(stage.upload("member").status, 200);
-        let run = stage.ask("member", "GET", "/train?model_name=m&experiment_name=default_1", None).json();
-        stage.run = run["run_id"].as_str().unwrap().to_owned();
+        let swept = stage.ask("member", "GET", "/runDefaultExperiments?model_name=m", None).json();
+        stage.run = swept["run_ids"][0].as_str().unwrap().to_owned();
+        stage.sweep = swept["sweep_id"].as_str().unwrap().to_owned();
         super::harness::wait_until("the run's end", || {
             stage.ask("member", "GET", &format!("/api/v1/runs/{}", stage.run), None).json()["state"] == "succeeded"
         });
@@ -71,7 +73,11 @@ impl Stage {
 
     /// A call that would do what the route is for, so that what keeps it from doing so is the asker.
     fn call(&self, who: &str, method: &str, path: &str) -> Answer {
-        let id = if path.starts_with("/api/v1/tokens") { self.own_token(who) } else { self.run.clone() };
+        let id = match path {
+            _ if path.starts_with("/api/v1/tokens") => self.own_token(who),
+            _ if path.starts_with("/api/v1/sweeps") => self.sweep.clone(),
+            _ => self.run.clone(),
+        };
         let path = path.replace("{id}", &id).replace("{model}", "m");
         let body = |body: &str| self.ask(who, method, &path, Some(body));
         let query = |query: &str| self.ask(who, method, &format!("{path}?{query}"), None);
@@ -90,6 +96,7 @@ impl Stage {
             }
             (_, "/runDefaultExperiments" | "/allAccuracies" | "/bestAccuracy") => query("model_name=m"),
             ("GET", "/api/v1/runs") => query("model=m"),
+            ("PATCH", _) if path.starts_with("/api/v1/runs/") => body("{\"priority\":1}"),
             ("POST", "/api/v1/accounts") => body(&format!("{{\"name\":\"by-{who}\",\"role\":\"viewer\"}}")),
             ("PATCH", "/api/v1/accounts/{account}") => {
                 self.ask(who, method, "/api/v1/accounts/viewer", Some("{\"role\":\"viewer\"}"))

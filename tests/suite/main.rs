@@ -18,6 +18,7 @@ mod bad_settings;
 mod bad_urls;
 mod browsers;
 mod built_in_trainer;
+mod control;
 mod crashes;
 mod datasets;
 mod disk;

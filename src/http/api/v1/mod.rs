@@ -6,6 +6,7 @@ mod queue;
 mod runs;
 mod session;
 mod shares;
+mod sweeps;
 mod tokens;
 
 use crate::domain::error::Result;
@@ -24,6 +25,7 @@ pub fn configure(routes: &mut Routes<'_>) {
     runs::configure(routes);
     session::configure(routes);
     shares::configure(routes);
+    sweeps::configure(routes);
     tokens::configure(routes);
 }
 

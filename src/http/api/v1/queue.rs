@@ -1,16 +1,22 @@
 //! `/api/v1/queue`
 
-use crate::domain::account::View;
+use super::{answer, answer_as};
+use crate::domain::account::{Administer, Change, View};
 use crate::http::auth::Granted;
 use crate::http::error::{Shape, response};
+use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
-use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
 pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/api/v1/queue", Shape::Problem).get(get));
+    routes.add(at("/api/v1/queue/pause", Shape::Problem).post(pause));
+    routes.add(at("/api/v1/queue/resume", Shape::Problem).post(resume));
+    routes.add(at("/api/v1/queue/cancel", Shape::Problem).post(cancel));
 }
 
 async fn get(Granted(permit): Granted<View>, services: Data<Services>) -> HttpResponse {
@@ -19,7 +25,25 @@ async fn get(Granted(permit): Granted<View>, services: Data<Services>) -> HttpRe
             "queued": status.queued,
             "running": status.running,
             "concurrency": status.concurrency,
+            "paused": status.paused,
         })),
         Err(error) => response(Shape::Problem, &error),
     }
+}
+
+async fn pause(Granted(permit): Granted<Administer>, services: Data<Services>) -> HttpResponse {
+    answer(services.pause_queue(permit, true).await.map(|()| json!({ "paused": true })))
+}
+
+async fn resume(Granted(permit): Granted<Administer>, services: Data<Services>) -> HttpResponse {
+    answer(services.pause_queue(permit, false).await.map(|()| json!({ "paused": false })))
+}
+
+/// Everything that waits, or with `model` what waits of that one.
+async fn cancel(Granted(permit): Granted<Change>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
+    let outcome = async {
+        let model = Parameters::from_query(request.query_string()).optional_name("model")?;
+        services.cancel_queued(permit, model).await.map(|count| json!({ "cancelled": count }))
+    };
+    answer_as(StatusCode::ACCEPTED, outcome.await)
 }

@@ -1,23 +1,26 @@
 //! `/api/v1/runs`: a run, its log, its metrics; a model's runs.
 
 use super::page::{self, Page};
-use super::{answer, time};
+use super::sweeps;
+use super::{answer, answer_as, time};
 use crate::domain::account::{Change, View};
 use crate::domain::error::{Error, Result};
 use crate::domain::experiment::LearningRate;
 use crate::domain::ids::{ParseIdError, RunId};
 use crate::domain::run::{Outcome, RunState};
 use crate::http::auth::Granted;
+use crate::http::body::Json;
 use crate::http::error::{Shape, response};
 use crate::http::experiments_api::number;
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
 use crate::service::runs::{RunLog, RunView};
+use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -33,7 +36,8 @@ const TAIL_LINES: usize = 20;
 
 pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/api/v1/runs", Shape::Problem).get(list));
-    routes.add(at("/api/v1/runs/{id}", Shape::Problem).get(get));
+    routes.add(at("/api/v1/runs/{id}", Shape::Problem).get(get).patch(change));
+    routes.add(at("/api/v1/runs/{id}/retry", Shape::Problem).post(retry));
     routes.add(at("/api/v1/runs/{id}/log", Shape::Problem).get(log));
     routes.add(at("/api/v1/runs/{id}/metrics", Shape::Problem).get(metrics));
     routes.add(at("/api/v1/runs/{id}/cancel", Shape::Problem).post(cancel));
@@ -54,6 +58,8 @@ struct RunBody {
     steps: u64,
     seed: u32,
     sweep_id: Option<String>,
+    priority: u8,
+    timeout_seconds: Option<u32>,
     accuracy: Option<String>,
     validation_loss: Option<f64>,
     reason: Option<String>,
@@ -94,6 +100,8 @@ impl From<RunView> for RunBody {
             steps: run.spec.parameters.steps,
             seed: run.spec.seed,
             sweep_id: run.sweep.map(|sweep| sweep.to_string()),
+            priority: run.priority,
+            timeout_seconds: run.spec.timeout_seconds,
             accuracy,
             validation_loss,
             reason,
@@ -111,12 +119,16 @@ fn id(path: &str) -> Result<RunId> {
     path.parse().map_err(|error: ParseIdError| Error::parameter(error.to_string()))
 }
 
+/// Of a model, or with `sweep` of a sweep.
 async fn list(Granted(permit): Granted<View>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
     let given = Parameters::from_query(request.query_string());
     let outcome = (|| {
-        let model = given.name("model")?;
         let limit = page::limit(&given)?;
-        let runs = services.runs(permit, &model, page::cursor(&given)?, limit + 1)?;
+        let after = page::cursor(&given)?;
+        let runs = match given.optional("sweep") {
+            Some(sweep) => services.runs_of_sweep(permit, sweeps::id(sweep)?, after, limit + 1)?,
+            None => services.runs(permit, &given.name("model")?, after, limit + 1)?,
+        };
         let next_cursor = runs.get(limit).and_then(|_| runs.get(limit - 1)).map(|view| view.run.id.to_string());
         let data: Vec<RunBody> = runs.into_iter().take(limit).map(RunBody::from).collect();
         Ok(Page { data, next_cursor })
@@ -236,4 +248,32 @@ async fn cancel(Granted(permit): Granted<Change>, services: Data<Services>, path
         Ok(body) => HttpResponse::Accepted().json(body),
         Err(error) => response(Shape::Problem, &error),
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Changes {
+    priority: u8,
+}
+
+async fn change(
+    Granted(permit): Granted<Change>,
+    services: Data<Services>,
+    path: Path<String>,
+    Json(changes): Json<Changes>,
+) -> HttpResponse {
+    let outcome = async {
+        let id = id(&path)?;
+        services.prioritise(permit, id, changes.priority).await?;
+        Ok(RunBody::from(services.run(permit.view(), id)?))
+    };
+    answer(outcome.await)
+}
+
+async fn retry(Granted(permit): Granted<Change>, services: Data<Services>, path: Path<String>) -> HttpResponse {
+    let outcome = async {
+        let made = services.retry_run(permit, id(&path)?).await?;
+        Ok(RunBody::from(services.run(permit.view(), made)?))
+    };
+    answer_as(StatusCode::CREATED, outcome.await)
 }
