@@ -13,10 +13,12 @@ use crate::executor::run_folder::RunFolders;
 use crate::executor::warm::{self, WarmPredictor};
 use crate::http;
 use crate::ingest::fetch::{FetchPolicy, Fetcher};
+use crate::outbox::Outbox;
 use crate::scheduler::{self, Handle, Scheduled, Scheduler};
 use crate::service::accounts::Accounts;
 use crate::service::{self, Limits, Services};
 use crate::store::{Failure, OpenError, Options, Store};
+use crate::supervisor;
 use crate::trainer::backbone::Settings;
 use crate::trainer::command::BaseEnvironment;
 use crate::trainer::sharing;
@@ -28,6 +30,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
 
 /// Uploads that are written at once.
 const CONCURRENT_UPLOADS: usize = 8;
@@ -94,7 +97,9 @@ impl Clock for SystemClock {
 
 /// A server that listens and, once awaited, serves.
 pub struct Server {
+    outbox: Outbox,
     bound: http::Bound,
+    services: Data<Services>,
     scheduler: Handle,
     scheduled: Scheduled,
     store: Store,
@@ -139,6 +144,15 @@ impl Server {
             clock: Arc::clone(&clock),
             concurrency: config.concurrency,
         };
+        let fetcher = Arc::new(Fetcher::new(FetchPolicy {
+            allow_private_addresses: config.allow_private_addresses,
+            max_bytes: config.max_upload_bytes,
+            total_timeout: config.fetch_timeout,
+            ..FetchPolicy::default()
+        }));
+        let webhooks_changed = Arc::new(Notify::new());
+        let outbox =
+            Outbox::new(store.clone(), Arc::clone(&fetcher), Arc::clone(&clock), Arc::clone(&webhooks_changed));
         let services = Services::new(service::Parts {
             store: store.clone(),
             accounts,
@@ -146,13 +160,9 @@ impl Server {
             scheduler: handle.clone(),
             predictor: Arc::clone(&jobs.predictor),
             files: Arc::new(jobs.folders),
-            fetcher: Fetcher::new(FetchPolicy {
-                allow_private_addresses: config.allow_private_addresses,
-                max_bytes: config.max_upload_bytes,
-                total_timeout: config.fetch_timeout,
-                ..FetchPolicy::default()
-            }),
-            clock,
+            fetcher: Arc::clone(&fetcher),
+            webhooks_changed: Arc::clone(&webhooks_changed),
+            clock: Arc::clone(&clock),
             grid: config.grid,
             limits: Limits {
                 max_upload_bytes: config.max_upload_bytes,
@@ -172,7 +182,8 @@ impl Server {
             }
         };
         let listeners = http::Listeners { open: listener, control };
-        let bound = http::bind(listeners, Data::new(services), settings).map_err(system("the server cannot listen"))?;
+        let services = Data::new(services);
+        let bound = http::bind(listeners, services.clone(), settings).map_err(system("the server cannot listen"))?;
         let prepare = move || {
             // What a guard that was killed as well left behind would write into folders that are used again.
             let orphans = guard::kill_earlier(&folder_id);
@@ -183,7 +194,7 @@ impl Server {
         let scheduled =
             handle.start(Scheduler::new(parts, None), prepare).map_err(system("the scheduler cannot be started"))?;
         let (predictor, data) = (jobs.predictor, config.data_dir);
-        Ok(Self { bound, scheduler: handle, scheduled, store, guard, predictor, data })
+        Ok(Self { outbox, bound, services, scheduler: handle, scheduled, store, guard, predictor, data })
     }
 
     /// Where it listens.
@@ -196,9 +207,10 @@ impl Server {
     /// # Errors
     /// [`ServerError::Disk`] where the disk failed.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { bound, scheduler, scheduled, store, guard, predictor, data } = self;
+        let Self { outbox, bound, services, scheduler, scheduled, store, guard, predictor, data } = self;
         let mut health = store.health();
         let serving = tokio::spawn(bound.server);
+        let telling = tokio::spawn(outbox.run());
         let broken = async {
             let failure = health.wait_for(|failure| matches!(failure, Some(Failure::Broken(_)))).await;
             match failure.map(|failure| failure.clone()) {
@@ -207,22 +219,34 @@ impl Server {
                 _ => std::future::pending().await,
             }
         };
+        // A write that changes nothing goes through the scheduler's and everybody's writer and comes back.
+        let probe = || async { drop(store.settle(|_| Ok(())).await) };
+        supervisor::ready();
         let outcome = tokio::select! {
             () = stop => Ok(()),
             cause = broken => Err(ServerError::Disk(cause)),
+            () = supervisor::watch(probe) => Ok(()),
         };
         tracing::info!("stopping");
+        supervisor::stopping();
+        // Readiness goes first; what runs is told and has its grace, and meanwhile everything can be read.
+        services.stop();
         scheduler.stop();
         predictor.stop();
+        let drained = tokio::task::spawn_blocking(move || scheduled.join()).await;
         bound.handle.stop(true).await;
         let served = serving.await.map_err(io::Error::other).and_then(|served| served);
+        let served = served.and(drained.map_err(io::Error::other));
+        // What it was about to tell is told after the next start.
+        telling.abort();
+        let _ = telling.await;
         let settled = tokio::task::spawn_blocking(move || {
             // While the folder is still locked: the next server makes a socket of its own.
             if let Err(error) = control::remove(&data) {
                 tracing::warn!(%error, "the control socket is left behind");
             }
-            scheduled.join();
             drop(predictor);
+            drop(services);
             drop(guard);
             store.close();
         });

@@ -11,7 +11,7 @@ use crate::domain::job::{Ending, Job, JobRun, RunNames, Sharing};
 use crate::domain::result::ExperimentResult;
 use crate::domain::run::{Action, Outcome, Run, RunState, transition};
 use crate::domain::stamp::Timestamp;
-use crate::store::{Read, Tx, datasets, experiments, logs, models, queue, results, runs};
+use crate::store::{Read, Tx, datasets, experiments, logs, models, queue, results, runs, sweeps};
 use tokio::sync::oneshot;
 
 /// How many waiting runs are looked at for each that a job may hold, so that a claim is bounded however many wait.
@@ -73,7 +73,13 @@ fn apply(tx: &mut Tx<'_>, run: &Run, action: Action, now: Timestamp) -> Result<O
                     Outcome::Cancelled => EventKind::RunCancelled,
                 },
             };
-            tx.event(Actor::owner_of(&run.stamp), now, kind, run.id.0, run.spec.model.0)?;
+            let (actor, model) = (Actor::owner_of(&run.stamp), run.spec.model.0);
+            tx.event(actor, now, kind, run.id.0, model)?;
+            if let (RunState::Done { .. }, Some(sweep)) = (&next.state, run.sweep)
+                && sweeps::closed(tx, sweep)?
+            {
+                tx.event(actor, now, EventKind::SweepFinished, sweep.0, model)?;
+            }
             Ok(Some(next))
         }
         Err(refused) => {
@@ -132,7 +138,7 @@ pub(super) fn cancel(
 ) -> Result<(Vec<RunId>, Vec<Option<Error>>)> {
     let mut to_tell = Vec::new();
     let mut refusals = Vec::new();
-    for (id, _actor) in cancels {
+    for (id, actor) in cancels {
         let refusal = match runs::get(tx, *id)? {
             None => Some(Error::new(Code::NotFound, format!("there is no run {id}"))),
             Some(run) if matches!(run.state, RunState::Done { .. }) => {
@@ -140,6 +146,9 @@ pub(super) fn cancel(
             }
             Some(run) => {
                 let next = apply(tx, &run, Action::Cancel, now)?;
+                if next.is_some() {
+                    tx.audit(*actor, now, EventKind::RunCancelRequested, id.0, run.spec.model.0)?;
+                }
                 if next.is_some_and(|next| matches!(next.state, RunState::Running { .. })) {
                     to_tell.push(*id);
                 }
@@ -193,6 +202,12 @@ pub(super) fn recover(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize> {
     let leased = runs::leased(tx)?;
     for run in &leased {
         apply(tx, run, Action::Crash, now)?;
+    }
+    for id in sweeps::held(tx)? {
+        // Whoever submitted it was not answered; what it got so far is what it has.
+        if let (true, Some(sweep)) = (sweeps::release(tx, id)?, sweeps::get(tx, id)?) {
+            tx.event(Actor::owner_of(&sweep.stamp), now, EventKind::SweepFinished, id.0, sweep.model.0)?;
+        }
     }
     Ok(leased.len())
 }

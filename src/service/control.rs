@@ -166,7 +166,7 @@ impl Services {
     /// `not_found`; `forbidden`; `conflict` for a run that does not wait.
     pub async fn prioritise(&self, permit: Permit<Change>, id: RunId, priority: u8) -> Result<()> {
         check_priority(priority)?;
-        let now = self.now();
+        let (actor, now) = (permit.actor(), self.now());
         let write = self.parts.store.write(move |tx| {
             let run = reached(tx, permit, id)?;
             if run.state != RunState::Queued {
@@ -175,7 +175,8 @@ impl Services {
             let mut moved = run.clone();
             moved.priority = priority;
             moved.stamp.touch(now);
-            runs::put(tx, Some(&run), &moved)
+            runs::put(tx, Some(&run), &moved)?;
+            tx.event(actor, now, EventKind::RunPrioritised, id.0, run.spec.model.0)
         });
         write.await?;
         self.parts.scheduler.wake();

@@ -5,6 +5,7 @@
 
 mod access;
 pub mod accounts;
+pub mod audit;
 pub mod control;
 pub mod datasets;
 pub mod experiments;
@@ -14,6 +15,7 @@ pub mod predictions;
 pub mod results;
 pub mod runs;
 pub mod status;
+pub mod webhooks;
 
 use crate::blob::BlobStore;
 use crate::domain::prediction::Predictor;
@@ -25,7 +27,8 @@ use crate::scheduler::Handle;
 use crate::store::Store;
 use accounts::Accounts;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::{Notify, Semaphore};
 
 /// The most experiments or runs that one transaction writes: sled keeps a copy of every page that a transaction changes
 /// until it ends, several KiB for each key.
@@ -61,7 +64,9 @@ pub struct Parts {
     /// Where runs keep their files.
     pub files: Arc<dyn RunFiles>,
     /// Who fetches urls.
-    pub fetcher: Fetcher,
+    pub fetcher: Arc<Fetcher>,
+    /// Wakes the outbox when a webhook was made.
+    pub webhooks_changed: Arc<Notify>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// The sweep that a new model gets.
@@ -74,13 +79,19 @@ pub struct Parts {
 pub struct Services {
     parts: Parts,
     uploads: Arc<Semaphore>,
+    stopping: AtomicBool,
 }
 
 impl Services {
     /// Puts the services together.
     pub fn new(parts: Parts) -> Self {
         let uploads = Arc::new(Semaphore::new(parts.limits.concurrent_uploads));
-        Self { parts, uploads }
+        Self { parts, uploads, stopping: AtomicBool::new(false) }
+    }
+
+    /// The server stops: it is not ready from now on, though it can be read until it is gone.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
     }
 
     fn now(&self) -> Timestamp {

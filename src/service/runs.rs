@@ -111,6 +111,7 @@ impl Services {
                 runs: u32::try_from(target.experiments.len()).unwrap_or(u32::MAX),
             };
             sweeps::put(tx, &sweep)?;
+            sweeps::hold(tx, sweep.id)?;
             tx.event(actor, now, EventKind::SweepSubmitted, sweep.id.0, target.model.id.0)?;
             Ok((target, sweep.id))
         });
@@ -128,6 +129,13 @@ impl Services {
             runs.extend(write.await?);
             self.parts.scheduler.wake();
         }
+        let write = self.parts.store.settle(move |tx| {
+            if sweeps::release(tx, sweep)? {
+                tx.event(actor, now, EventKind::SweepFinished, sweep.0, target.model.id.0)?;
+            }
+            Ok(())
+        });
+        write.await?;
         Ok(Submitted { sweep: Some(sweep), runs })
     }
 

@@ -4,6 +4,7 @@ use super::Services;
 use crate::domain::account::{Permit, View};
 use crate::domain::error::{Code, Error, Result};
 use crate::store::{Failure, Store, queue, runs};
+use std::sync::atomic::Ordering;
 
 /// The queue at a glance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,9 @@ impl Services {
     /// # Errors
     /// `unavailable` or `disk_full`, saying why not.
     pub fn readiness(&self) -> Result<()> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(Error::new(Code::Unavailable, "the server is stopping"));
+        }
         match &*self.parts.store.health().borrow() {
             Some(Failure::Full) => return Err(Store::disk_full()),
             Some(Failure::Broken(cause)) => {

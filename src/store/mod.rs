@@ -29,6 +29,7 @@ pub mod sweeps;
 #[cfg(test)]
 mod tests;
 pub mod tokens;
+pub mod webhooks;
 
 pub use committer::{Commit, Failure, Urgency};
 pub use open::{FORMAT, OpenError, Options};

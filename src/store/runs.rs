@@ -246,6 +246,7 @@ pub fn put(tx: &mut Tx<'_>, before: Option<&Run>, run: &Run) -> Result<()> {
         tx.mark(Key::new(key::RUN_OF_MODEL).id(run.spec.model.0).id(run.id.0).done(), &[]);
         if let Some(sweep) = run.sweep {
             tx.mark(Key::new(key::RUN_OF_SWEEP).id(sweep.0).id(run.id.0).done(), &[]);
+            super::sweeps::opened(tx, sweep)?;
         }
     }
     enter(tx, run)?;

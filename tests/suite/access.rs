@@ -75,6 +75,7 @@ impl Stage {
     fn call(&self, who: &str, method: &str, path: &str) -> Answer {
         let id = match path {
             _ if path.starts_with("/api/v1/tokens") => self.own_token(who),
+            _ if path.starts_with("/api/v1/webhooks") => "whk_0000000000000".to_owned(),
             _ if path.starts_with("/api/v1/sweeps") => self.sweep.clone(),
             _ => self.run.clone(),
         };
@@ -105,6 +106,7 @@ impl Stage {
                 self.ask(who, method, &format!("/api/v1/accounts/by-{who}"), None)
             }
             (_, "/api/v1/accounts/{account}") => self.ask(who, method, "/api/v1/accounts/viewer", None),
+            ("POST", "/api/v1/webhooks") => body("{\"url\":\"https://example.invalid/\"}"),
             ("POST", "/api/v1/tokens") => body("{\"label\":\"another\"}"),
             ("POST", "/api/v1/session") => {
                 body(&format!("{{\"name\":\"{who}\",\"password\":\"{}\"}}", super::harness::yard::PASSWORD))

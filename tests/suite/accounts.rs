@@ -199,3 +199,48 @@ fn guessing_is_slowed_down_and_says_for_how_long() {
     assert_eq!(queue_with(&server, &format!("Bearer {token}")), 200, "tokens go on working");
     super::harness::wait_until("the end of the wait", || sign_in(&server, "ann", PASSWORD).status == 200);
 }
+
+#[test]
+fn who_changed_what_is_written_down() {
+    let yard = Yard::new().one_experiment().train(": < \"$YARD/gate\"; echo accuracy=0.5");
+    let _gate = yard.gate("gate");
+    yard.add_user("ann", "admin");
+    yard.add_user("bob", "member");
+    let server = yard.start();
+    let (ann, bob) = (format!("Bearer {}", yard.token("ann")), format!("Bearer {}", yard.token("bob")));
+    let bobs = [("Authorization", bob.as_str())];
+    assert_eq!(ask(&server, "GET", "/createModel?model_name=m", &bobs, &Value::Null).status, 200);
+    let form = client::Form::new().field("model_name", "m").file("file", "1.png", &super::harness::images::png(1));
+    let kind = client::form_type();
+    let headers = [("Authorization", bob.as_str()), ("Content-Type", &kind)];
+    assert_eq!(client::send(server.address, "POST", "/uploadTrainingImage", &headers, &form.body()).status, 200);
+    let run = ask(&server, "GET", "/train?model_name=m&experiment_name=default_1", &bobs, &Value::Null).json();
+    let run = run["run_id"].as_str().unwrap();
+    let anns = [("Authorization", ann.as_str())];
+    assert_eq!(ask(&server, "POST", &format!("/api/v1/runs/{run}/cancel"), &anns, &Value::Null).status, 202);
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = ask(&server, "GET", &format!("/api/v1/audit?limit=2{cursor}"), &anns, &Value::Null).ok();
+        seen.extend(page["data"].as_array().unwrap().iter().cloned());
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    let told: Vec<_> = seen.iter().map(|entry| json!([entry["account"], entry["action"], entry["model"]])).collect();
+    let wanted = [
+        json!([null, "account_created", null]),
+        json!([null, "account_created", null]),
+        json!([null, "token_created", null]),
+        json!([null, "token_created", null]),
+        json!(["bob", "experiment_created", "m"]),
+        json!(["bob", "model_created", "m"]),
+        json!(["bob", "image_added", "m"]),
+        json!(["bob", "run_submitted", "m"]),
+        json!(["ann", "run_cancel_requested", "m"]),
+    ];
+    assert_eq!(told, wanted);
+    assert_eq!(seen.last().unwrap()["subject"], run);
+    assert!(seen.windows(2).all(|pair| pair[0]["sequence"].as_u64() < pair[1]["sequence"].as_u64()));
+}

@@ -32,5 +32,7 @@ mod predictions;
 mod results;
 mod runs;
 mod store;
+mod supervised;
 mod trainer_contract;
 mod warm_predictions;
+mod webhooks;

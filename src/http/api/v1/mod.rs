@@ -1,6 +1,7 @@
 //! `/api/v1`: plural nouns, snake_case, cursors, problem details. One file a resource.
 
 mod accounts;
+mod audit;
 mod page;
 mod queue;
 mod runs;
@@ -8,6 +9,7 @@ mod session;
 mod shares;
 mod sweeps;
 mod tokens;
+mod webhooks;
 
 use crate::domain::error::Result;
 use crate::domain::stamp::Timestamp;
@@ -21,12 +23,14 @@ use std::time::{Duration, SystemTime};
 /// Adds the routes.
 pub fn configure(routes: &mut Routes<'_>) {
     accounts::configure(routes);
+    audit::configure(routes);
     queue::configure(routes);
     runs::configure(routes);
     session::configure(routes);
     shares::configure(routes);
     sweeps::configure(routes);
     tokens::configure(routes);
+    webhooks::configure(routes);
 }
 
 fn answer<T: Serialize>(outcome: Result<T>) -> HttpResponse {
