@@ -2,6 +2,7 @@
 
 use super::Services;
 use crate::domain::error::{Code, Error, Result};
+use crate::domain::job::MemoryWait;
 use crate::store::{Failure, Store, runs};
 
 /// The queue at a glance.
@@ -13,6 +14,8 @@ pub struct QueueStatus {
     pub running: u64,
     /// Slots.
     pub concurrency: u64,
+    /// What the next job waits for, where it could have a slot but the machine has no memory for it.
+    pub waits_for_memory: Option<MemoryWait>,
 }
 
 impl Services {
@@ -25,6 +28,7 @@ impl Services {
             queued: runs::queued(&self.parts.store)?,
             running: runs::running(&self.parts.store)?,
             concurrency: self.parts.limits.concurrency as u64,
+            waits_for_memory: self.parts.scheduler.waits_for_memory(),
         })
     }
 
