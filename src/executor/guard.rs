@@ -2,7 +2,7 @@
 //! the pipe closes.
 //!
 //! The helper is this same binary. It sleeps until the end. Then it kills the control groups of the server, if it has
-//! any; the process groups that run, and the orphans that the server knew, both in a table that the server keeps in a file
+//! any; the process groups that run, and what left those before the server's eyes, both in a table that the server keeps in a file
 //! in memory, the helper's standard output; and everything else by a mark in the environment that children inherit: what
 //! left its group, and what was started a moment before the end.
 
@@ -49,8 +49,11 @@ enum Place {
     Free,
     /// A process group.
     Group(Pid),
-    /// A process by itself.
-    Orphan(Member),
+    /// A process by itself, that came of a group.
+    Stray {
+        member: Member,
+        of: Pid,
+    },
 }
 
 /// How many bytes a line has: a process id, and when that process was started where it stands for itself alone.
@@ -61,7 +64,7 @@ impl Place {
         let (pid, start) = match self {
             Self::Free => (0, 0),
             Self::Group(pid) => (pid.as_raw_nonzero().get(), 0),
-            Self::Orphan(Member { pid, start }) => (pid.as_raw_nonzero().get(), start),
+            Self::Stray { member: Member { pid, start }, .. } => (pid.as_raw_nonzero().get(), start),
         };
         let mut line = [0; LINE];
         line[..8].copy_from_slice(&i64::from(pid).to_ne_bytes());
@@ -75,7 +78,7 @@ impl Place {
         match (i32::try_from(number(pid)).ok().and_then(Pid::from_raw), number(start)) {
             (None, _) => Self::Free,
             (Some(pid), 0) => Self::Group(pid),
-            (Some(pid), start) => Self::Orphan(Member { pid, start }),
+            (Some(pid), start) => Self::Stray { member: Member { pid, start }, of: pid },
         }
     }
 
@@ -83,8 +86,8 @@ impl Place {
         let _ = match self {
             Self::Free => Ok(()),
             Self::Group(pid) => rustix::process::kill_process_group(pid, Signal::KILL),
-            Self::Orphan(member) if kin::lives(member) => rustix::process::kill_process(member.pid, Signal::KILL),
-            Self::Orphan(_) => Ok(()),
+            Self::Stray { member, .. } if kin::lives(member) => rustix::process::kill_process(member.pid, Signal::KILL),
+            Self::Stray { .. } => Ok(()),
         };
     }
 }
@@ -137,24 +140,27 @@ impl Guard {
         self.keep_helper(&mut state);
     }
 
-    /// The group is gone.
+    /// The group is gone, and with it what came of it.
     pub fn forget(&self, group: Pid) {
         let mut state = self.locked();
-        if let Some(at) = state.places.iter().position(|known| *known == Place::Group(group)) {
-            state.set(at, Place::Free);
-        }
-    }
-
-    /// Has these orphans killed should the server go, and no others.
-    pub fn set_orphans(&self, orphans: &[Member]) {
-        let mut state = self.locked();
         for at in 0..state.places.len() {
-            if matches!(state.places[at], Place::Orphan(member) if !orphans.contains(&member)) {
+            if matches!(state.places[at], Place::Group(of) | Place::Stray { of, .. } if of == group) {
                 state.set(at, Place::Free);
             }
         }
-        for member in orphans {
-            let place = Place::Orphan(*member);
+    }
+
+    /// Has these processes killed as well, of those that came of a group, should the server go.
+    pub fn set_strays(&self, of: Pid, strays: &[Member]) {
+        let mut state = self.locked();
+        for at in 0..state.places.len() {
+            if matches!(state.places[at], Place::Stray { member, of: known } if known == of && !strays.contains(&member))
+            {
+                state.set(at, Place::Free);
+            }
+        }
+        for member in strays {
+            let place = Place::Stray { member: *member, of };
             if !state.places.contains(&place) {
                 state.add(place);
             }
@@ -264,7 +270,8 @@ mod tests {
     #[test]
     fn what_the_server_writes_the_helper_reads() {
         let pid = rustix::process::getpid();
-        for place in [Place::Free, Place::Group(pid), Place::Orphan(Member { pid, start: 1 << 40 })] {
+        for place in [Place::Free, Place::Group(pid), Place::Stray { member: Member { pid, start: 1 << 40 }, of: pid }]
+        {
             assert_eq!(Place::from_line(&place.to_line()), place);
         }
     }

@@ -268,7 +268,10 @@ fn health_readiness_and_queue_answer() {
     let server = yard.start();
     assert_eq!(server.get("/healthz", &[]).status, 200);
     assert_eq!(server.get("/readyz", &[]).status, 200);
-    assert_eq!(server.get("/api/v1/queue", &[]).ok(), json!({ "queued": 0, "running": 0, "concurrency": 2 }));
+    assert_eq!(
+        server.get("/api/v1/queue", &[]).ok(),
+        json!({ "queued": 0, "running": 0, "concurrency": 2, "waiting_for_memory": null })
+    );
     server.model_with_image("m");
     for name in ["x", "y", "z"] {
         server.create_experiment("m", name);

@@ -6,7 +6,6 @@
 //! child, and kills all of it at once. A group is used again once it is empty: the kernel keeps a removed one for as
 //! long as a file in memory is charged to it. Knows nothing of runs.
 
-use super::kin;
 use super::machine::{held_by, in_lines};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
@@ -401,17 +400,4 @@ pub(super) fn memory_groups() -> Vec<(PathBuf, bool)> {
         found.extend(around.map(|folder| (folder.to_owned(), mount.is_second)));
     }
     found
-}
-
-/// Puts whatever a process had started before it was in its group there as well.
-pub(super) fn gather(group: &Group, leader: Pid) {
-    let inside = group.members();
-    for stat in kin::family([leader]) {
-        if !stat.has_ended
-            && !inside.contains(&stat.member.pid)
-            && let Err(error) = group.put(stat.member.pid)
-        {
-            tracing::warn!(%error, "a process could not be put into its control group");
-        }
-    }
 }

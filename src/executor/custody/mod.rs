@@ -1,11 +1,11 @@
 //! Children in custody: from their start on they have limits, are the kernel's first choice when memory runs out, and
 //! nothing that they started outlives them.
 //!
-//! Limits that the kernel keeps for each process are set right after the start; a child may have started others within
-//! those microseconds, which then have the server's. Memory and processes are limited for a child and all it started: by a
-//! control group where the server may make some, else by looking now and then. A group costs a few milliseconds of waiting
-//! in the kernel, so a child gets one once it is clear that it will not end in a moment; whoever left it by then, and lost
-//! its parents, comes to the server, which adopts orphans, and ends with the child.
+//! What the kernel keeps for each process is set right after the start, and again a few milliseconds later for whatever the
+//! child had started before: on one core it may well run first. Memory and processes are limited for a child and all it
+//! started: by a control group where the server may make some, else by looking now and then. A group costs a few
+//! milliseconds of waiting in the kernel, so a child gets one once it is clear that it will not end in a moment; whoever
+//! left it by then, and lost its parents, comes to the server, which adopts orphans, and ends with the child.
 //!
 //! Knows processes; not runs.
 
@@ -81,21 +81,27 @@ impl Custody {
 
     /// Takes in a child that was just started.
     pub fn take_in(self: &Arc<Self>, pid: Pid, limits: Limits, kind: Kind) -> Ward {
-        limits.apply(pid);
-        if let Some(score) = &self.oom_score {
-            let file = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
-            match fs::write(file, score) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::debug!(%error, "a child is no first choice when memory runs out");
-                }
-                _ => {}
-            }
-        }
+        self.limit(pid, &limits);
         self.guard.watch(pid);
         if kind == Kind::Script {
             self.leaders().push(pid);
         }
         Ward::new(Arc::clone(self), pid, limits)
+    }
+
+    /// Sets what the kernel keeps for each process.
+    fn limit(&self, pid: Pid, limits: &Limits) {
+        limits.apply(pid);
+        if let Some(score) = &self.oom_score {
+            let file = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
+            match fs::write(file, score) {
+                // It may have ended, before or after the file was opened.
+                Err(error) if ![libc::ENOENT, libc::ESRCH].contains(&error.raw_os_error().unwrap_or(0)) => {
+                    tracing::debug!(%error, "a child is no first choice when memory runs out");
+                }
+                _ => {}
+            }
+        }
     }
 
     fn leaders(&self) -> MutexGuard<'_, Vec<Pid>> {
@@ -116,11 +122,26 @@ impl Custody {
         children.into_iter().filter(|pid| !self.guard.knows(*pid)).filter_map(kin::stat).collect()
     }
 
-    /// Whether an orphan can be of no other child than `leader`: of its group, or started when no other was there.
+    /// The orphans that have not ended, and of those the ones of one child.
+    fn orphans_of(&self, leader: Pid) -> (Vec<Pid>, Vec<Pid>) {
+        if !self.adopts {
+            return Default::default();
+        }
+        let living = self.orphans().into_iter().filter(|orphan| !orphan.has_ended);
+        let (own, others): (Vec<Stat>, Vec<Stat>) = living.partition(|orphan| self.is_of(orphan, leader));
+        let pids = |orphans: &[Stat]| orphans.iter().map(|orphan| orphan.member.pid).collect::<Vec<_>>();
+        let own = pids(&own);
+        ([&own[..], &pids(&others)].concat(), own)
+    }
+
+    /// Whether an orphan is a child's: of its group, or started when that child was there and no other was.
     fn is_of(&self, orphan: &Stat, leader: Pid) -> bool {
+        if orphan.group == leader.as_raw_nonzero().get() {
+            return true;
+        }
+        let was_there = |leader: Pid| kin::stat(leader).is_some_and(|stat| stat.member.start <= orphan.member.start);
         let others: Vec<Pid> = self.leaders().iter().copied().filter(|other| *other != leader).collect();
-        orphan.group == leader.as_raw_nonzero().get()
-            || !others.into_iter().filter_map(kin::stat).any(|other| other.member.start <= orphan.member.start)
+        was_there(leader) && !others.into_iter().any(was_there)
     }
 
     /// Kills the orphans that a child leaves, and theirs; asks those that have ended how, so that they are gone. An orphan
@@ -144,14 +165,6 @@ impl Custody {
                 return;
             }
             std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// Has the guard kill orphans that are known, should the server go: nothing else leads to them.
-    fn report_orphans(&self) {
-        if self.adopts {
-            let orphans = self.orphans().into_iter().filter(|orphan| !orphan.has_ended);
-            self.guard.set_orphans(&orphans.map(|orphan| orphan.member).collect::<Vec<_>>());
         }
     }
 

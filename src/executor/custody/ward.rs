@@ -1,6 +1,6 @@
 //! One child in custody: looked at now and then, killed with all that it started, judged by how it ended.
 
-use super::cgroup::{self, Group};
+use super::cgroup::Group;
 use super::kin::{self, Member, Stat};
 use super::{Breach, Custody, Limits, Meter, machine};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// A child that lives so long gets a group of its own.
-const ENCLOSE_AFTER: Duration = Duration::from_millis(5);
+/// A child that lives so long gets a group of its own, and what it has started by then its limits.
+const SETTLE_AFTER: Duration = Duration::from_millis(5);
 
 /// When it is looked at first.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
@@ -57,8 +57,7 @@ pub struct Ward {
     group: Option<Group>,
     started: Instant,
     next_look: Instant,
-    /// True once it needs no group any more, or has one.
-    is_placed: bool,
+    is_settled: bool,
     looks: u32,
     /// Those that it started, as far as they were seen, where no group keeps account.
     members: Vec<Member>,
@@ -73,8 +72,6 @@ pub struct Ward {
 impl Ward {
     pub(super) fn new(custody: Arc<Custody>, pid: Pid, limits: Limits) -> Self {
         let started = Instant::now();
-        let is_placed = custody.groups.is_none();
-        let next_look = started + if is_placed { FIRST_LOOK } else { ENCLOSE_AFTER };
         let kernel_kills = custody.kernel_kills.load(Ordering::Relaxed);
         Self {
             custody,
@@ -82,8 +79,8 @@ impl Ward {
             limits,
             group: None,
             started,
-            next_look,
-            is_placed,
+            next_look: started + SETTLE_AFTER,
+            is_settled: false,
             looks: 0,
             members: Vec::new(),
             tally: Tally::default(),
@@ -101,19 +98,20 @@ impl Ward {
     /// Looks whether it keeps its limits, and writes down what it holds. Says what it took too much of.
     pub fn look(&mut self, meter: &Meter) -> Option<Breach> {
         let began = Instant::now();
-        if !self.is_placed {
-            self.is_placed = true;
+        if !self.is_settled {
+            self.is_settled = true;
             self.enclose();
+            self.gather();
             self.next_look = self.started + FIRST_LOOK;
             return None;
         }
         if self.looks == 0 {
             self.kernel_kills = machine::kernel_kills().unwrap_or(0);
+            self.gather();
         }
         self.looks += 1;
         let (held, processes) = self.measure();
         meter.see(held);
-        self.custody.report_orphans();
         self.next_look = began + self.pause(held, processes, began.elapsed());
         let (kept_memory, kept_processes) = self.kept_by_kernel();
         if held > self.limits.memory.bytes && !kept_memory {
@@ -140,26 +138,55 @@ impl Ward {
         }
     }
 
+    /// The child and what it started, as far as nothing but their descent says so.
+    fn family(&self) -> Vec<Stat> {
+        if !self.custody.tells_children {
+            return kin::family_by_search(self.pid);
+        }
+        let known = self.members.iter().filter(|member| kin::lives(**member)).map(|member| member.pid);
+        let (_, orphans) = self.custody.orphans_of(self.pid);
+        kin::family(std::iter::once(self.pid).chain(known).chain(orphans))
+    }
+
+    /// Has the guard kill whatever nothing else would lead to, should the server go: what left the child's process group,
+    /// and orphans whose parents are not known.
+    fn report_strays(&self, all: &[Stat]) {
+        let (orphans, _) = self.custody.orphans_of(self.pid);
+        let leader = self.pid.as_raw_nonzero().get();
+        let strays = kin::family(orphans).into_iter().chain(all.iter().copied()).filter(|stat| stat.group != leader);
+        self.custody.guard.set_strays(self.pid, &strays.map(|stat| stat.member).collect::<Vec<_>>());
+    }
+
+    /// Limits what it had started before it was limited itself, and puts that into its group.
+    fn gather(&mut self) {
+        let all = self.family();
+        self.report_strays(&all);
+        let inside = self.group.as_ref().map(Group::members).unwrap_or_default();
+        for pid in all.iter().filter(|stat| !stat.has_ended).map(|stat| stat.member.pid).filter(|pid| *pid != self.pid)
+        {
+            self.custody.limit(pid, &self.limits);
+            let Some(group) = self.group.as_ref().filter(|_| !inside.contains(&pid)) else { continue };
+            if let Err(error) = group.put(pid) {
+                tracing::warn!(%error, "a process could not be put into its control group");
+            }
+        }
+    }
+
     /// What it holds, and how many processes and threads it has.
     fn measure(&mut self) -> (u64, u64) {
-        if let Some(group) = &self.group {
-            // What it had started before it was in the group.
-            if self.looks <= 2 {
-                cgroup::gather(group, self.pid);
-            }
-            if self.kept_by_kernel() == (true, true) {
+        let all = match &self.group {
+            Some(group) if self.kept_by_kernel() == (true, true) => {
+                self.report_strays(&[]);
                 return (group.held().unwrap_or(0), 0);
             }
-            let all: Vec<Stat> = group.members().into_iter().filter_map(kin::stat).collect();
-            return (self.tally.of(&all, self.limits.memory.bytes), threads(&all));
-        }
-        let all = if self.custody.tells_children {
-            let known = self.members.iter().filter(|member| kin::lives(**member)).map(|member| member.pid);
-            kin::family(std::iter::once(self.pid).chain(known))
-        } else {
-            kin::family_by_search(self.pid)
+            Some(group) => group.members().into_iter().filter_map(kin::stat).collect(),
+            None => {
+                let all = self.family();
+                self.members = all.iter().map(|stat| stat.member).filter(|member| member.pid != self.pid).collect();
+                all
+            }
         };
-        self.members = all.iter().map(|stat| stat.member).filter(|member| member.pid != self.pid).collect();
+        self.report_strays(&all);
         (self.tally.of(&all, self.limits.memory.bytes), threads(&all))
     }
 
