@@ -6,17 +6,22 @@ use crate::control;
 use crate::domain::prediction::Predictor;
 use crate::domain::stamp::{Clock, Timestamp};
 use crate::executor::Executor;
+use crate::executor::admission::{Admission, Available};
+use crate::executor::custody::cgroup::{self, Groups};
+use crate::executor::custody::machine::Machine;
+use crate::executor::custody::{self, Ceiling, Custody, Limits};
 use crate::executor::guard::{self, Guard};
 use crate::executor::local::{self, LocalPool};
 use crate::executor::predictor::{self, CommandPredictor};
 use crate::executor::run_folder::RunFolders;
+use crate::executor::sieve::Secrets;
 use crate::executor::warm::{self, WarmPredictor};
 use crate::http;
 use crate::ingest::fetch::{FetchPolicy, Fetcher};
 use crate::outbox::Outbox;
 use crate::scheduler::{self, Handle, Scheduled, Scheduler};
 use crate::service::accounts::Accounts;
-use crate::service::{self, Limits, Services};
+use crate::service::{self, Services};
 use crate::store::{Failure, OpenError, Options, Store};
 use crate::supervisor;
 use crate::trainer::backbone::Settings;
@@ -103,7 +108,7 @@ pub struct Server {
     scheduler: Handle,
     scheduled: Scheduled,
     store: Store,
-    guard: Arc<Guard>,
+    custody: Arc<Custody>,
     predictor: Arc<dyn Predictor>,
     data: PathBuf,
 }
@@ -131,12 +136,11 @@ impl Server {
         let blobs = LocalBlobs::open(config.data_dir.join("blobs"), config.data_dir.join("tmp"))
             .map_err(system("the blob folder cannot be opened"))?;
         let blobs: Arc<dyn BlobStore> = Arc::new(blobs);
-        let guard =
-            Guard::start(config.own.clone(), mark.clone()).map_err(system("the guard process cannot be started"))?;
-        let guard = Arc::new(guard);
+        custody::seclude();
+        let children = Children::new(&config, &mark)?;
         let handle = Handle::default();
 
-        let jobs = Jobs::new(&config, &store, &blobs, &guard, runtime, &handle, &mark);
+        let jobs = Jobs::new(&config, &store, &blobs, &children, runtime, &handle, &mark);
         let parts = scheduler::Parts {
             store: store.clone(),
             executor: jobs.pool,
@@ -164,7 +168,7 @@ impl Server {
             webhooks_changed: Arc::clone(&webhooks_changed),
             clock: Arc::clone(&clock),
             grid: config.grid,
-            limits: Limits {
+            limits: service::Limits {
                 max_upload_bytes: config.max_upload_bytes,
                 max_image_pixels: config.max_image_pixels,
                 concurrent_uploads: CONCURRENT_UPLOADS,
@@ -186,6 +190,7 @@ impl Server {
         let bound = http::bind(listeners, services.clone(), settings).map_err(system("the server cannot listen"))?;
         let prepare = move || {
             // What a guard that was killed as well left behind would write into folders that are used again.
+            cgroup::remove_earlier(&folder_id, &mark);
             let orphans = guard::kill_earlier(&folder_id);
             if orphans > 0 {
                 tracing::warn!(orphans, "killed processes that an earlier server left behind");
@@ -193,8 +198,8 @@ impl Server {
         };
         let scheduled =
             handle.start(Scheduler::new(parts, None), prepare).map_err(system("the scheduler cannot be started"))?;
-        let (predictor, data) = (jobs.predictor, config.data_dir);
-        Ok(Self { outbox, bound, services, scheduler: handle, scheduled, store, guard, predictor, data })
+        let (predictor, data, custody) = (jobs.predictor, config.data_dir, children.custody);
+        Ok(Self { outbox, bound, services, scheduler: handle, scheduled, store, custody, predictor, data })
     }
 
     /// Where it listens.
@@ -207,7 +212,7 @@ impl Server {
     /// # Errors
     /// [`ServerError::Disk`] where the disk failed.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { outbox, bound, services, scheduler, scheduled, store, guard, predictor, data } = self;
+        let Self { outbox, bound, services, scheduler, scheduled, store, custody, predictor, data } = self;
         let mut health = store.health();
         let serving = tokio::spawn(bound.server);
         let telling = tokio::spawn(outbox.run());
@@ -247,12 +252,76 @@ impl Server {
             }
             drop(predictor);
             drop(services);
-            drop(guard);
+            drop(custody);
             store.close();
         });
         let settled = settled.await.map_err(io::Error::other);
         outcome?;
         served.and(settled).map_err(system("the server did not stop cleanly"))
+    }
+}
+
+/// What holds for all children.
+struct Children {
+    custody: Arc<Custody>,
+    limits: Limits,
+    admission: Arc<Admission>,
+}
+
+/// What stays for the server where nobody says what a run may hold.
+const SERVER_MEMORY: u64 = 64 << 20;
+
+/// What a run may hold where the system does not say what it has.
+const UNKNOWN_MEMORY: u64 = 1 << 40;
+
+/// What the first run is expected to hold: a script may be PyTorch, the built-in trainer is small.
+const FIRST_SCRIPT: u64 = 1 << 30;
+const FIRST_BUILT_IN: u64 = 128 << 20;
+
+impl Children {
+    fn new(config: &Config, mark: &str) -> Result<Self, ServerError> {
+        let machine = Machine::here();
+        let limits = limits(config, machine.total().unwrap_or(UNKNOWN_MEMORY));
+        let groups = config.allowance.control_groups.then(|| Groups::open(mark, limits.memory.bytes, limits.processes));
+        let groups = groups.unwrap_or_else(|| Err("jobs.control_groups is off".to_owned()));
+        match &groups {
+            Ok(groups) => tracing::info!(
+                below = %groups.folder().display(), memory = groups.has_memory, processes = groups.has_pids,
+                "runs get control groups; the kernel limits what is true here, the rest is watched"
+            ),
+            Err(why) => tracing::info!(%why, "runs get no control groups; what they hold is watched"),
+        }
+        let groups = groups.ok();
+        let folder = groups.as_ref().map(|groups| groups.folder().to_owned());
+        let guard = Guard::start(config.own.clone(), mark.to_owned(), folder)
+            .map_err(system("the guard process cannot be started"))?;
+        let mut custody = Custody::new(Arc::new(guard), groups);
+        custody.adopt_orphans().map_err(system("the server cannot look after orphans"))?;
+        let is_built_in = config.train.is_subcommand(&config.own, "train");
+        let guess = if is_built_in { FIRST_BUILT_IN } else { FIRST_SCRIPT };
+        let first = config.allowance.memory_estimate_bytes.unwrap_or(guess);
+        let available: Available = match config.allowance.wait_for_memory {
+            true => Box::new(move || machine.available()),
+            false => Box::new(|| None),
+        };
+        let admission = Arc::new(Admission::new(available, first, limits.memory.bytes));
+        Ok(Self { custody: Arc::new(custody), limits, admission })
+    }
+}
+
+/// What a child may take on a machine with so much memory.
+fn limits(config: &Config, memory: u64) -> Limits {
+    let set = &config.allowance;
+    let on_all_cores = config.timeout.as_secs().saturating_mul(config.cores as u64);
+    Limits {
+        memory: match set.memory_bytes {
+            Some(bytes) => Ceiling { bytes, is_set: true },
+            None => Ceiling { bytes: memory.saturating_sub(SERVER_MEMORY).max(SERVER_MEMORY), is_set: false },
+        },
+        cpu_seconds: Some(set.cpu_seconds.unwrap_or(on_all_cores)),
+        file_bytes: set.file_bytes,
+        open_files: set.open_files,
+        processes: set.processes.unwrap_or((memory >> 20).clamp(256, 4096)),
     }
 }
 
@@ -268,7 +337,7 @@ impl Jobs {
         config: &Config,
         store: &Store,
         blobs: &Arc<dyn BlobStore>,
-        guard: &Arc<Guard>,
+        children: &Children,
         runtime: &tokio::runtime::Handle,
         handle: &Handle,
         mark: &str,
@@ -281,6 +350,7 @@ impl Jobs {
         for (name, value) in config.backbone.iter().flat_map(Settings::variables) {
             environment = environment.with(name, value);
         }
+        let secrets = Secrets::new(environment.secrets());
         let reports = handle.clone();
         let pool = LocalPool::new(
             local::Settings {
@@ -288,16 +358,19 @@ impl Jobs {
                 environment: environment.clone(),
                 timeout: config.timeout,
                 grace: config.stop_grace,
+                limits: children.limits,
+                secrets: secrets.clone(),
+                admission: Arc::clone(&children.admission),
                 folders: folders.clone(),
                 views: config.data_dir.join("views"),
             },
             Arc::new(store.clone()),
             Arc::clone(blobs),
-            Arc::clone(guard),
+            Arc::clone(&children.custody),
             runtime.clone(),
             Arc::new(move |events| reports.report(events)),
         );
-        let predictor = predictor(config, environment, &folders, guard, runtime);
+        let predictor = predictor(config, environment, secrets, &folders, children, runtime);
         Self { pool: Arc::new(pool), predictor, folders }
     }
 }
@@ -306,20 +379,21 @@ impl Jobs {
 fn predictor(
     config: &Config,
     environment: BaseEnvironment,
+    secrets: Secrets,
     folders: &RunFolders,
-    guard: &Arc<Guard>,
+    children: &Children,
     runtime: &tokio::runtime::Handle,
 ) -> Arc<dyn Predictor> {
-    let (guard, runtime) = (Arc::clone(guard), runtime.clone());
+    let (custody, limits, runtime) = (Arc::clone(&children.custody), children.limits, runtime.clone());
     let (timeout, folders, concurrency) = (config.test_timeout, folders.clone(), config.concurrency);
     if config.test.is_subcommand(&config.own, "test") {
         let own = config.own.clone();
-        let settings = warm::Settings { own, environment, timeout, folders, concurrency };
-        return Arc::new(WarmPredictor::new(settings, guard, runtime));
+        let settings = warm::Settings { own, environment, timeout, folders, concurrency, limits };
+        return Arc::new(WarmPredictor::new(settings, custody, runtime));
     }
     let test = config.test.clone();
-    let settings = predictor::Settings { test, environment, timeout, folders, concurrency };
-    Arc::new(CommandPredictor::new(settings, guard, runtime))
+    let settings = predictor::Settings { test, environment, timeout, folders, concurrency, limits, secrets };
+    Arc::new(CommandPredictor::new(settings, custody, runtime))
 }
 
 /// Threads that may block, for a runtime that jobs run on.

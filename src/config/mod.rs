@@ -6,7 +6,7 @@
 mod check;
 mod sections;
 
-pub use check::{Config, Surroundings};
+pub use check::{Allowance, Config, Surroundings};
 pub use sections::{FetchSection, JobsSection, RawConfig, ServerSection, SweepSection, TrainerSection};
 
 use crate::trainer::backbone::BackboneError;
@@ -115,6 +115,11 @@ impl RawConfig {
     }
 }
 
+/// The names of all sections, as they stand in variables.
+fn sections_by_name() -> impl Iterator<Item = String> {
+    toml::Table::try_from(RawConfig::default()).unwrap_or_default().into_iter().map(|(name, _)| name.to_uppercase())
+}
+
 /// Every setting: section, key, and whether its value is a text.
 fn keys() -> Vec<(String, String, bool)> {
     let mut all = RawConfig::default();
@@ -187,6 +192,13 @@ mod tests {
         assert!(check(|c| c.server.hosts = vec!["yard.example.org:8080".into()]).is_err());
         assert!(check(|c| c.server.listen = "nonsense".into()).is_err());
         assert!(check(|c| c.jobs.concurrency = Some(0)).is_err());
+        assert!(check(|c| c.jobs.memory_bytes = 1).is_err());
+        assert!(check(|c| c.jobs.max_open_files = 3).is_err());
+        assert!(check(|c| c.jobs.max_processes = 1).is_err());
+        assert!(check(|c| (c.jobs.max_file_bytes, c.jobs.max_open_files) = (0, 0)).is_ok());
+        assert!(check(|c| c.trainer.env = vec!["TRAINYARD_SERVER_LISTEN".into()]).is_err());
+        assert!(check(|c| c.trainer.env = vec!["trainyard_jobs_password".into()]).is_err());
+        assert!(check(|c| c.trainer.env = vec!["TRAINYARD_ISA".into(), "HF_TOKEN".into()]).is_ok());
         assert!(check(|c| c.sweep.layers = vec![]).is_err());
         assert!(matches!(check(|c| c.trainer.train = vec!["no-such-thing".into()]), Err(ConfigError::Command(_))));
     }

@@ -103,6 +103,7 @@ pub(super) fn end(tx: &mut Tx<'_>, endings: Vec<Ended>, now: Timestamp) -> Resul
             Ending::Failed(reason) => Action::Finish { attempt, outcome: Outcome::Failed { reason } },
             Ending::Cancelled => Action::Finish { attempt, outcome: Outcome::Cancelled },
             Ending::Stopped => Action::Yield { attempt },
+            Ending::OutOfMemory { alone, reason } => Action::OutOfMemory { attempt, alone, reason },
         };
         if let Some(done) = apply(tx, &run, action, now)? {
             logs::set(tx, id, log.as_deref())?;

@@ -3,6 +3,7 @@
 use super::Services;
 use crate::domain::account::{Permit, View};
 use crate::domain::error::{Code, Error, Result};
+use crate::domain::job::MemoryWait;
 use crate::store::{Failure, Store, queue, runs};
 use std::sync::atomic::Ordering;
 
@@ -17,6 +18,8 @@ pub struct QueueStatus {
     pub concurrency: u64,
     /// True while nothing is started.
     pub paused: bool,
+    /// What the next job waits for, where it could have a slot but the machine has no memory for it.
+    pub waits_for_memory: Option<MemoryWait>,
 }
 
 impl Services {
@@ -30,6 +33,7 @@ impl Services {
             running: runs::running(&self.parts.store)?,
             concurrency: self.parts.limits.concurrency as u64,
             paused: queue::is_paused(&self.parts.store)?,
+            waits_for_memory: self.parts.scheduler.waits_for_memory(),
         })
     }
 

@@ -270,7 +270,7 @@ fn health_readiness_and_queue_answer() {
     assert_eq!(server.get("/readyz", &[]).status, 200);
     assert_eq!(
         server.get("/api/v1/queue", &[]).ok(),
-        json!({ "queued": 0, "running": 0, "concurrency": 2, "paused": false })
+        json!({ "queued": 0, "running": 0, "concurrency": 2, "paused": false, "waiting_for_memory": null })
     );
     server.model_with_image("m");
     for name in ["x", "y", "z"] {

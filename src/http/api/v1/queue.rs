@@ -2,6 +2,7 @@
 
 use super::{answer, answer_as};
 use crate::domain::account::{Administer, Change, View};
+use crate::domain::job::MemoryWait;
 use crate::http::auth::Granted;
 use crate::http::error::{Shape, response};
 use crate::http::parameters::Parameters;
@@ -10,13 +11,24 @@ use crate::service::Services;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/api/v1/queue", Shape::Problem).get(get));
     routes.add(at("/api/v1/queue/pause", Shape::Problem).post(pause));
     routes.add(at("/api/v1/queue/resume", Shape::Problem).post(resume));
     routes.add(at("/api/v1/queue/cancel", Shape::Problem).post(cancel));
+}
+
+/// In numbers, and in words.
+fn waiting(wait: MemoryWait) -> Value {
+    let MemoryWait { needed_bytes, available_bytes } = wait;
+    let message = format!(
+        "the next run starts once {} MiB of memory are free for it, of which {} MiB are now; runs that end make room",
+        needed_bytes.div_ceil(1 << 20),
+        available_bytes >> 20
+    );
+    json!({ "needed_bytes": needed_bytes, "available_bytes": available_bytes, "message": message })
 }
 
 async fn get(Granted(permit): Granted<View>, services: Data<Services>) -> HttpResponse {
@@ -26,6 +38,7 @@ async fn get(Granted(permit): Granted<View>, services: Data<Services>) -> HttpRe
             "running": status.running,
             "concurrency": status.concurrency,
             "paused": status.paused,
+            "waiting_for_memory": status.waits_for_memory.map(waiting),
         })),
         Err(error) => response(Shape::Problem, &error),
     }

@@ -8,6 +8,7 @@ use crate::domain::error::{Error, Result};
 use crate::domain::experiment::LearningRate;
 use crate::domain::ids::{ParseIdError, RunId};
 use crate::domain::run::{Outcome, RunState};
+use crate::domain::text::printable;
 use crate::http::auth::Granted;
 use crate::http::body::Json;
 use crate::http::error::{Shape, response};
@@ -83,7 +84,7 @@ impl From<RunView> for RunBody {
                     accuracy = Some(printed.text().to_owned());
                     validation_loss = *loss;
                 }
-                Outcome::Failed { reason: why } => reason = Some(why.clone()),
+                Outcome::Failed { reason: why } => reason = Some(printable(why).into_owned()),
                 Outcome::Cancelled => {}
             }
         }
@@ -165,9 +166,11 @@ fn tail(log: RunLog) -> io::Result<Vec<u8>> {
 }
 
 fn last_lines(bytes: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|line| (*line).to_owned()).collect()
+    // Each state of a progress bar is a line of its own.
+    let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n");
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let lines: Vec<&str> = if text.is_empty() { Vec::new() } else { text.split(['\n', '\r']).collect() };
+    lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|line| printable(line).into_owned()).collect()
 }
 
 /// Opens a file of a run; one that printed nothing has none.
