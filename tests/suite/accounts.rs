@@ -90,10 +90,12 @@ fn a_token_is_shown_once_ends_and_is_revoked() {
     for wrong in [&token[..46], "ty_", "", &token.replace("ty_", "TY_"), &format!("{token} ")[1..]] {
         assert_eq!(queue_with(&server, &format!("Bearer {wrong}")), 401, "{wrong}");
     }
-    let listed: Value =
-        serde_json::from_str(&yard.command(&["token", "list", "--user", "bob", "--json"], "").unwrap()).unwrap();
-    let (label, used) = (&listed[0]["label"], &listed[0]["last_used_at"]);
-    assert!(label == "laptop" && used.is_string() && listed[0]["expires_at"].is_string(), "{listed}");
+    let list = || -> Value {
+        serde_json::from_str(&yard.command(&["token", "list", "--user", "bob", "--json"], "").unwrap()).unwrap()
+    };
+    super::harness::wait_until("the time of its use", || list()[0]["last_used_at"].is_string());
+    let listed = list();
+    assert!(listed[0]["label"] == "laptop" && listed[0]["expires_at"].is_string(), "{listed}");
     assert!(!listed.to_string().contains(token), "{listed}");
     let stored = super::harness::yard::tree(&yard.path("data"));
     let holds = |path: &std::path::Path| {
