@@ -93,7 +93,7 @@ impl Server {
     pub fn start(config: Config, runtime: &tokio::runtime::Handle) -> Result<Self, ServerError> {
         let listener = TcpListener::bind(config.listen)
             .map_err(|source| ServerError::Listen { address: config.listen, source })?;
-        let options = Options { cache_bytes: config.cache_bytes, min_free_bytes: config.min_free_bytes };
+        let options = Options { cache_bytes: config.cache_bytes, min_free_bytes: config.min_free_bytes, ..Options::default() };
         let store = Store::open(&config.data_dir, options)?;
         sweep(&config.data_dir).map_err(system("the data folder cannot be swept"))?;
         let folder_id = folder_id(&config.data_dir).map_err(system("the data folder's id cannot be kept"))?;
