@@ -17,7 +17,7 @@ struct BlobV1 {
     references: u64,
 }
 
-fn decode(bytes: &[u8]) -> Result<Blob, CodecError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Blob, CodecError> {
     let stored: BlobV1 = codec::decode_v1(bytes)?;
     Ok(Blob {
         hash: ContentHash(stored.hash),
@@ -29,7 +29,7 @@ fn decode(bytes: &[u8]) -> Result<Blob, CodecError> {
     })
 }
 
-fn record_key(hash: ContentHash) -> Vec<u8> {
+pub(super) fn record_key(hash: ContentHash) -> Vec<u8> {
     Key::new(key::BLOB).bytes(&hash.0).done()
 }
 

@@ -4,6 +4,7 @@
 //! each is a few look-ups in memory. Knows the domain's types; not HTTP, not the scheduler's rules.
 
 mod before;
+pub mod check;
 pub mod codec;
 mod committer;
 mod disk;

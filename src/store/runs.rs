@@ -112,7 +112,7 @@ fn encode(run: &Run) -> Result<Vec<u8>, CodecError> {
     )
 }
 
-fn decode(bytes: &[u8]) -> Result<Run, CodecError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Run, CodecError> {
     let stored: RunV1 = codec::decode_v1(bytes)?;
     Ok(Run {
         id: RunId(stored.id),
@@ -134,11 +134,11 @@ fn decode(bytes: &[u8]) -> Result<Run, CodecError> {
     })
 }
 
-fn record_key(id: RunId) -> Vec<u8> {
+pub(super) fn record_key(id: RunId) -> Vec<u8> {
     Key::new(key::RUN).id(id.0).done()
 }
 
-fn lease_key(id: RunId) -> Vec<u8> {
+pub(super) fn lease_key(id: RunId) -> Vec<u8> {
     Key::new(key::LEASE).id(id.0).done()
 }
 
