@@ -41,6 +41,17 @@ pub fn get(reader: &impl Read, hash: ContentHash) -> Result<Option<Blob>> {
     reader.get(&record_key(hash))?.map(|bytes| decode(&bytes).map_err(damaged("blob"))).transpose()
 }
 
+/// Every blob, in the order of their names.
+pub fn all(reader: &impl Read) -> impl Iterator<Item = Result<Blob>> + '_ {
+    reader.prefix(vec![key::BLOB]).map(|pair| decode(&pair?.1).map_err(damaged("blob")))
+}
+
+/// The blobs whose names begin with this byte, in order.
+pub fn starting_with(reader: &impl Read, first: u8) -> impl Iterator<Item = Result<Blob>> + '_ {
+    let prefix = Key::new(key::BLOB).byte(first).done();
+    reader.prefix(prefix).map(|pair| decode(&pair?.1).map_err(damaged("blob")))
+}
+
 /// Writes a blob, new or with another count of references.
 ///
 /// # Errors

@@ -138,6 +138,11 @@ fn ascending(value: f64) -> u64 {
     if value.is_sign_negative() { !bits } else { bits | 1 << 63 }
 }
 
+/// The best result of every model that has one.
+pub fn bests(reader: &impl Read) -> impl Iterator<Item = Result<Best>> + '_ {
+    reader.prefix(Key::new(key::BEST).done()).map(|pair| decode_best(&pair?.1).map_err(damaged("best result")))
+}
+
 /// The best result: of a model as one look-up, of an experiment as a handful.
 ///
 /// # Errors

@@ -179,6 +179,13 @@ pub fn page(reader: &impl Read, model: ModelId, after: Option<RunId>, limit: usi
     Ok(runs)
 }
 
+/// The runs that are over, in the order of submission.
+pub fn finished(reader: &impl Read) -> impl Iterator<Item = Result<RunId>> + '_ {
+    let all = reader.prefix(Key::new(key::RUN).done());
+    let over = |run: &Result<Run>| run.as_ref().map_or(true, |run| matches!(run.state, RunState::Done { .. }));
+    all.map(|pair| decode(&pair?.1).map_err(damaged("run"))).filter(over).map(|run| Ok(run?.id))
+}
+
 /// The runs that have a slot, or had one when the server went down.
 ///
 /// # Errors
