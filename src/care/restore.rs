@@ -255,12 +255,26 @@ mod tests {
 
     #[test]
     fn names_lead_into_runs_and_logs_and_nowhere_else() {
-        for good in ["runs/run_1", "runs/run_1/model.onnx", "logs/run_1.log", "runs/run_1/a b/ä/...", "runs/x/.hidden"] {
+        for good in ["runs/run_1", "runs/run_1/model.onnx", "logs/run_1.log", "runs/run_1/a b/ä/...", "runs/x/.hidden"]
+        {
             assert_eq!(place(good.as_bytes()).unwrap(), PathBuf::from(good));
         }
         let bad = [
-            "", "runs", "runs/", "/runs/x", "runs/../format", "runs/x/../../format", "store/db", "runs//x", "runs/./x",
-            "runs/x/", "logs/\0", "blobs/aa/x", "format", "../runs/x", "Runs/x",
+            "",
+            "runs",
+            "runs/",
+            "/runs/x",
+            "runs/../format",
+            "runs/x/../../format",
+            "store/db",
+            "runs//x",
+            "runs/./x",
+            "runs/x/",
+            "logs/\0",
+            "blobs/aa/x",
+            "format",
+            "../runs/x",
+            "Runs/x",
         ];
         for bad in bad {
             assert!(place(bad.as_bytes()).is_err(), "{bad:?}");

@@ -34,8 +34,18 @@ const LOOKS: usize = 4;
 const MOST_FIXES: usize = 100_000;
 
 /// Files and folders that a data folder has beside those with constants.
-const KNOWN: [&str; 11] = [
-    "ballast", "control.new", "control.sock", "format", "format.draft", "id", "left", "lock", "lost+found", "mark", "store",
+const KNOWN: [&str; 12] = [
+    "ballast",
+    "control.new",
+    "control.sock",
+    "format",
+    "format.draft",
+    "id",
+    "left",
+    "lock",
+    "lost+found",
+    "mark",
+    "store",
 ];
 
 /// A data folder that is looked at.
@@ -134,7 +144,8 @@ impl Work<'_, '_> {
     /// Compares stored files with their records, both in the order of their hashes.
     fn images(&mut self, snapshot: &Snapshot) -> Result<()> {
         for first in 0..=u8::MAX {
-            let Inventory { stored, others } = self.blobs.inventory(first).map_err(|error| unreadable(BLOBS, &error))?;
+            let Inventory { stored, others } =
+                self.blobs.inventory(first).map_err(|error| unreadable(BLOBS, &error))?;
             let mut files = stored.into_iter().peekable();
             for blob in blobs::starting_with(snapshot, first) {
                 // What does not decode was found among the records.
@@ -174,7 +185,9 @@ impl Work<'_, '_> {
                     () => return Ok(()),
                 }
             }
-            Err(error) => return self.finding(Weight::Problem, format!("the image {} cannot be read: {error}", blob.hash), false),
+            Err(error) => {
+                return self.finding(Weight::Problem, format!("the image {} cannot be read: {error}", blob.hash), false);
+            }
         };
         self.finding(Weight::Problem, format!("the file of the image {} {what}", blob.hash), true)?;
         if !self.verify.repair {

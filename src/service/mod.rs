@@ -3,6 +3,7 @@
 //! Everything takes an [`Actor`](crate::domain::account::Actor) and answers with domain types or an error that says
 //! what to do. Knows the store, the blobs and the scheduler's handle; not HTTP, not processes.
 
+pub mod care;
 pub mod datasets;
 pub mod experiments;
 pub mod images;
@@ -20,8 +21,9 @@ use crate::domain::sweep::Grid;
 use crate::ingest::fetch::Fetcher;
 use crate::scheduler::Handle;
 use crate::store::Store;
+use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 
 /// The most experiments or runs that one transaction writes: sled keeps a copy of every page that a transaction changes
 /// until it ends, several KiB for each key.
@@ -42,6 +44,8 @@ pub struct Limits {
 
 /// What the services are made of.
 pub struct Parts {
+    /// Where everything is kept.
+    pub folder: PathBuf,
     /// Records.
     pub store: Store,
     /// Stored bytes.
@@ -66,13 +70,17 @@ pub struct Parts {
 pub struct Services {
     parts: Parts,
     uploads: Arc<Semaphore>,
+    /// Held for reading from before bytes are stored until their record is: who removes bytes holds it for writing.
+    storing: Arc<RwLock<()>>,
+    /// The turn of whoever cares for all of the data.
+    care: Arc<Semaphore>,
 }
 
 impl Services {
     /// Puts the services together.
     pub fn new(parts: Parts) -> Self {
         let uploads = Arc::new(Semaphore::new(parts.limits.concurrent_uploads));
-        Self { parts, uploads }
+        Self { parts, uploads, storing: Arc::default(), care: Arc::new(Semaphore::new(1)) }
     }
 
     fn now(&self) -> Timestamp {

@@ -6,8 +6,8 @@
 //! well. Both files keep room ahead that nobody else can take, so that a full disk meets us before it meets sled; where
 //! it meets sled all the same, sled is *behind* until it is opened again. Knows keys and bytes.
 
-use super::gate::Gate;
 use super::engine::Engine;
+use super::gate::Gate;
 use super::open::{Mark, OpenError};
 use super::space::{Reserve, is_full};
 use super::tx::{Base, Tx, Writes};

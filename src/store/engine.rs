@@ -87,7 +87,9 @@ impl Engine {
         let found = Wal::read(&self.folder).map_err(Trouble::Failed)?;
         let last = replay(&db, found).map_err(failed)?;
         if last != last_event {
-            return Err(failed(format!("the store ends at change {last} after it was opened again, not at {last_event}")));
+            return Err(failed(format!(
+                "the store ends at change {last} after it was opened again, not at {last_event}"
+            )));
         }
         db.flush().map_err(Trouble::of_sled)?;
         let log = self.log().map_err(Trouble::Failed)?;

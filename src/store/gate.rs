@@ -78,7 +78,8 @@ impl Gate {
             match before {
                 Ok(before) => watchers.iter().for_each(|watcher| watcher.keep(key, before.as_ref())),
                 Err(error) => {
-                    let rest: Writes = writes.iter().skip(at).map(|(key, write)| (key.clone(), write.clone())).collect();
+                    let rest: Writes =
+                        writes.iter().skip(at).map(|(key, write)| (key.clone(), write.clone())).collect();
                     view.is_behind = true;
                     view.lay_ahead(&rest, &watchers);
                     return Err(error);

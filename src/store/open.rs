@@ -5,8 +5,8 @@
 
 use super::before::Before;
 use super::disk::Disk;
-use super::migrate::{self, FORMAT};
 use super::engine::{Engine, EngineError};
+use super::migrate::{self, FORMAT};
 use super::wal::{Found, Wal};
 use std::fs::{self, File, OpenOptions};
 use std::io;

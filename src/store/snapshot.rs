@@ -45,7 +45,10 @@ pub(super) struct Overlay {
 }
 
 enum Kept {
-    Memory { before: BTreeMap<Vec<u8>, Option<IVec>>, bytes: usize },
+    Memory {
+        before: BTreeMap<Vec<u8>, Option<IVec>>,
+        bytes: usize,
+    },
     Disk(sled::Db),
     /// It could not be kept.
     Lost(Error),
@@ -62,7 +65,8 @@ impl fmt::Debug for Kept {
 }
 
 fn lost(cause: impl fmt::Display) -> Error {
-    let message = "too much was written meanwhile for the room that is left on the disk; try again when less is going on";
+    let message =
+        "too much was written meanwhile for the room that is left on the disk; try again when less is going on";
     Error::new(Code::Unavailable, message).because(cause)
 }
 

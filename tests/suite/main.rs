@@ -10,6 +10,7 @@
 )]
 
 mod backbone;
+mod backup;
 mod bad_bodies;
 mod bad_parameters;
 mod bad_settings;
@@ -29,4 +30,5 @@ mod results;
 mod runs;
 mod store;
 mod trainer_contract;
+mod verify;
 mod warm_predictions;

@@ -32,9 +32,9 @@
 //! The end holds how many records, images, other entries there were, and how many files could not be read (8 each).
 
 mod reader;
-mod writer;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use reader::{Entry, Reader};
 pub use writer::{Source, write};
@@ -130,7 +130,9 @@ pub enum BackupError {
         found: u32,
     },
     /// A newer release made the store in it.
-    #[error("this backup is of a store of format {found}, and this release reads formats up to {known}; use a newer trainyard")]
+    #[error(
+        "this backup is of a store of format {found}, and this release reads formats up to {known}; use a newer trainyard"
+    )]
     NewerStore {
         /// Its format.
         found: u32,

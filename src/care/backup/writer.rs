@@ -1,8 +1,8 @@
 //! Writes a backup. Knows where a data folder keeps what; not where the bytes go.
 
 use super::{Counts, Kind, MAGIC, MAX_NAME, VERSION};
-use crate::care::{BLOBS, LOGS, RUNS, Say, TMP, Weight, Word};
 use crate::blob::LocalBlobs;
+use crate::care::{BLOBS, LOGS, RUNS, Say, TMP, Weight, Word};
 use crate::domain::error::{Error, Result};
 use crate::domain::ids::RunId;
 use crate::store::{FORMAT, Snapshot, Store, blobs, runs};
@@ -192,7 +192,7 @@ impl Work<'_, '_> {
 }
 
 /// Entries on their way out, with their checksums.
-struct Output<'a> {
+pub(super) struct Output<'a> {
     out: &'a mut dyn Write,
     all: blake3::Hasher,
     entry: blake3::Hasher,
@@ -200,7 +200,7 @@ struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    fn new(out: &'a mut dyn Write) -> Self {
+    pub fn new(out: &'a mut dyn Write) -> Self {
         Self { out, all: blake3::Hasher::new(), entry: blake3::Hasher::new(), piece: vec![0; PIECE] }
     }
 
@@ -210,7 +210,7 @@ impl<'a> Output<'a> {
         self.out.write_all(bytes)
     }
 
-    fn header(&mut self, made_at: u64) -> io::Result<()> {
+    pub fn header(&mut self, made_at: u64) -> io::Result<()> {
         self.put(&MAGIC)?;
         self.put(&VERSION.to_le_bytes())?;
         self.put(&FORMAT.to_le_bytes())?;
@@ -238,7 +238,7 @@ impl<'a> Output<'a> {
         self.put(checksum.as_bytes())
     }
 
-    fn whole(&mut self, kind: Kind, name: &[u8], mode: u32, content: &[u8]) -> io::Result<()> {
+    pub fn whole(&mut self, kind: Kind, name: &[u8], mode: u32, content: &[u8]) -> io::Result<()> {
         self.begin(kind, name, mode)?;
         if !content.is_empty() {
             self.piece(content)?;
@@ -261,7 +261,7 @@ impl<'a> Output<'a> {
         self.finish().map_err(unwritten)
     }
 
-    fn end(&mut self, counts: &[u8]) -> io::Result<()> {
+    pub fn end(&mut self, counts: &[u8]) -> io::Result<()> {
         self.whole(Kind::End, &[], 0, counts)?;
         let checksum = self.all.finalize();
         self.out.write_all(checksum.as_bytes())?;

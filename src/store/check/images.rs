@@ -129,7 +129,8 @@ fn compare<R: Read>(look: &mut Look<'_, R>, who: &str, dataset: &Dataset, folded
     }
     let own = Sum { images: dataset.images, labelled: dataset.labelled, digest: dataset.digest };
     if head > dataset.head.0 || (own != sum && gap.is_none()) {
-        let what = format!("{who} holds {} images, and its record counts {}, or another digest", sum.images, own.images);
+        let what =
+            format!("{who} holds {} images, and its record counts {}, or another digest", sum.images, own.images);
         let Sum { images, labelled, digest } = sum;
         let head = VersionNumber(head.max(dataset.head.0));
         match datasets::encode(&Dataset { head, images, labelled, digest, ..dataset.clone() }) {
@@ -172,8 +173,7 @@ pub(super) fn entry_name<R: Read>(look: &mut Look<'_, R>) {
     let (dataset, number) = (DatasetId(key::id_at(key, 0)), key::last_id(key));
     let texts = key.len().checked_sub(8).and_then(|end| key.get(8..end)?.strip_suffix(&[0]));
     let mut texts = texts.map(|texts| texts.splitn(2, |byte| *byte == 0));
-    let (Some(label), Some(name)) =
-        (texts.as_mut().and_then(Iterator::next), texts.as_mut().and_then(Iterator::next))
+    let (Some(label), Some(name)) = (texts.as_mut().and_then(Iterator::next), texts.as_mut().and_then(Iterator::next))
     else {
         return look.malformed();
     };

@@ -141,7 +141,9 @@ impl<'a, R: Read> Look<'a, R> {
         match self.reader.get(&key) {
             Ok(Some(found)) if found == value => {}
             Ok(Some(_)) => self.problem(format!("{whose} is not the one that its {what} leads to")),
-            Ok(None) => self.fixable(format!("{whose} is missing in the index: its {what}"), vec![(key, Some(value.to_vec()))]),
+            Ok(None) => {
+                self.fixable(format!("{whose} is missing in the index: its {what}"), vec![(key, Some(value.to_vec()))])
+            }
             Err(error) => self.problem(format!("the index entry of {whose} cannot be read: {error}")),
         }
     }

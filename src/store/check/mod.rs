@@ -166,12 +166,7 @@ fn judge<R: Read>(reader: &R, now: Timestamp, key: &[u8], value: &[u8]) -> Vec<N
     look.into_notes()
 }
 
-fn counters<R: Read>(
-    reader: &R,
-    last_id: u64,
-    queued: u64,
-    say: &mut dyn FnMut(Seen) -> Result<()>,
-) -> Result<()> {
+fn counters<R: Read>(reader: &R, last_id: u64, queued: u64, say: &mut dyn FnMut(Seen) -> Result<()>) -> Result<()> {
     // A counter that does not decode is a finding of its own.
     if let Ok(noted) = reader.counter("queued")
         && noted != queued
@@ -210,7 +205,11 @@ fn references<R: Read>(reader: &R, images: u64, say: &mut dyn FnMut(Seen) -> Res
             }
         }
         for (hash, left) in open.into_iter().filter(|(_, left)| *left != 0) {
-            let what = format!("the image {hash} counts {} references {} than there are", left.abs(), if left > 0 { "more" } else { "fewer" });
+            let what = format!(
+                "the image {hash} counts {} references {} than there are",
+                left.abs(),
+                if left > 0 { "more" } else { "fewer" }
+            );
             say(problem(what, Some(Fix::References { hash, change: -left })))?;
         }
     }

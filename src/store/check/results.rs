@@ -20,7 +20,8 @@ pub(super) fn result<R: Read>(look: &mut Look<'_, R>) {
     for scope in results::scopes(experiment.model, experiment.id) {
         look.index(&who, "score", results::score_key(scope, &result), &results::pointer(&result));
     }
-    let Some(run) = look.expect(&who, format_args!("its run {}", result.run), runs::get(look.reader, result.run)) else {
+    let Some(run) = look.expect(&who, format_args!("its run {}", result.run), runs::get(look.reader, result.run))
+    else {
         return;
     };
     let is_own = match &run.state {

@@ -102,9 +102,8 @@ pub(super) fn pending<R: Read>(look: &mut Look<'_, R>) {
     let Some([experiment, dataset, number]) = look.ids() else { return };
     let version = DatasetVersion { dataset: DatasetId(dataset), number: VersionNumber(number) };
     let (experiment, id) = (ExperimentId(experiment), RunId(key::last_id(look.value())));
-    let fits = |run: &Run| {
-        run.state == RunState::Queued && run.spec.experiment == experiment && run.spec.version == version
-    };
+    let fits =
+        |run: &Run| run.state == RunState::Queued && run.spec.experiment == experiment && run.spec.version == version;
     if !led_to(look, id, fits) {
         look.stale(format!("{id} as the run of {experiment} that waits"));
     }
