@@ -87,7 +87,7 @@ struct Bench {
 }
 
 fn open(folder: &Path) -> Store {
-    Store::open(folder, Options { cache_bytes: 1 << 20, min_free_bytes: 0 }).unwrap()
+    Store::open(folder, Options { cache_bytes: 1 << 20, min_free_bytes: 0, ..Options::default() }).unwrap()
 }
 
 impl Bench {

@@ -20,7 +20,7 @@ use std::fmt::Write;
 
 fn scratch() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options { cache_bytes: 1 << 20, min_free_bytes: 0 };
+    let options = Options { cache_bytes: 1 << 20, min_free_bytes: 0, ..Options::default() };
     let store = Store::open(folder.path(), options).unwrap();
     (folder, store)
 }
@@ -270,7 +270,7 @@ fn leftover_snapshots_are_mended_and_a_damaged_store_is_left_alone() {
     store.close();
     let inside = folder.path().join("store");
     std::fs::write(inside.join("snap.0000000000000100.generating"), "half").unwrap();
-    let options = Options { cache_bytes: 1 << 20, min_free_bytes: 0 };
+    let options = Options { cache_bytes: 1 << 20, min_free_bytes: 0, ..Options::default() };
     let store = Store::open(folder.path(), options).unwrap();
     assert_eq!(dump(&store), before);
     store.close();

@@ -12,6 +12,7 @@
 mod access;
 mod accounts;
 mod backbone;
+mod backup;
 mod bad_bodies;
 mod bad_parameters;
 mod bad_settings;
@@ -37,5 +38,6 @@ mod runs;
 mod store;
 mod supervised;
 mod trainer_contract;
+mod verify;
 mod warm_predictions;
 mod webhooks;
