@@ -45,6 +45,7 @@ const KNOWN: [&str; 12] = [
     "lock",
     "lost+found",
     "mark",
+    "restoring",
     "store",
 ];
 
@@ -186,7 +187,11 @@ impl Work<'_, '_> {
                 }
             }
             Err(error) => {
-                return self.finding(Weight::Problem, format!("the image {} cannot be read: {error}", blob.hash), false);
+                return self.finding(
+                    Weight::Problem,
+                    format!("the image {} cannot be read: {error}", blob.hash),
+                    false,
+                );
             }
         };
         self.finding(Weight::Problem, format!("the file of the image {} {what}", blob.hash), true)?;

@@ -338,3 +338,76 @@ proptest! {
         }
     }
 }
+
+/// A small file system, or `None` where none can be mounted.
+fn small_disk(folder: &Path, size: u64) -> Option<()> {
+    let options = std::ffi::CString::new(format!("size={size}m")).unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    let mounted = rustix::mount::mount("trainyard-test", folder, "tmpfs", flags, options.as_c_str());
+    mounted.inspect_err(|error| println!("skipped: sled on a full disk, because nothing can be mounted: {error}")).ok()
+}
+
+#[test]
+fn a_store_whose_sled_met_a_full_disk_is_opened_again_in_the_same_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(()) = small_disk(folder.path(), 48) else { return };
+    // Nothing is set aside, so sled meets it.
+    let options = Options { cache_bytes: 1 << 20, min_free_bytes: 0, reserve_bytes: 0, ..Options::default() };
+    let store = Store::open(folder.path(), options).unwrap();
+    let key = |number: u32| [&[0xe0][..], &number.to_be_bytes()].concat();
+    let write = |number: u32| {
+        let key = key(number);
+        store.settle(move |tx| {
+            tx.mark(key, &number.to_le_bytes().repeat(200));
+            Ok(())
+        })
+    };
+    let mut last = 0;
+    for number in 0..500 {
+        write(number).wait().unwrap();
+        last = number;
+    }
+    let filler = folder.path().join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    while std::io::Write::write_all(&mut file, &[7; 4096]).is_ok() {}
+    // A snapshot of before goes on through all of it.
+    let snapshot = store.snapshot();
+    let known = last;
+    let mut refused = None;
+    while refused.is_none() && last < 50_000 {
+        match write(last + 1).wait() {
+            Ok(()) => last += 1,
+            Err(error) => refused = Some(error),
+        }
+        if *store.health().borrow() == Some(Failure::Full) {
+            let found = Read::get(&store, &key(last)).unwrap().unwrap();
+            assert_eq!(found, last.to_le_bytes().repeat(200), "what was answered is shown, though sled refused it");
+        }
+    }
+    assert_eq!(refused.unwrap().code, crate::domain::error::Code::DiskFull);
+    assert_eq!(*store.health().borrow(), Some(Failure::Full));
+    assert!(last > known, "what ends earlier work still went into the write-ahead log");
+    let growth = store.write(|tx| tx.set_counter("x", 1)).wait();
+    assert_eq!(growth.unwrap_err().code, crate::domain::error::Code::DiskFull);
+    drop(file);
+    std::fs::remove_file(&filler).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut health = store.health();
+    let healthy = health.wait_for(Option::is_none);
+    runtime.block_on(async {
+        tokio::time::timeout(std::time::Duration::from_secs(20), healthy).await.unwrap().unwrap();
+    });
+    for number in [0, known, known + 1, last] {
+        assert_eq!(Read::get(&store, &key(number)).unwrap().unwrap(), number.to_le_bytes().repeat(200));
+    }
+    store.write(|tx| tx.set_counter("x", 1)).wait().unwrap();
+    write(last + 1).wait().unwrap();
+    assert_eq!(snapshot.prefix(vec![0xe0]).count() as u32, known + 1);
+    drop(snapshot);
+    store.close();
+    let store = Store::open(folder.path(), options).unwrap();
+    assert_eq!(store.prefix(vec![0xe0]).count() as u32, last + 2);
+    assert!(store.prefix(vec![0xe0]).all(|pair| pair.is_ok()));
+    drop(store);
+    rustix::mount::unmount(folder.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
+}
