@@ -189,24 +189,90 @@ fn format_1_is_read_as_it_was_meant() {
         Ok(())
     });
     loaded.wait().unwrap();
-    assert_eq!(models::named(&store, Actor::LOCAL.project, &model().name).unwrap(), model());
-    assert_eq!(experiments::page(&store, ModelId(1024), 0, 9).unwrap(), [experiment(1030, 0)]);
+    is_as_it_was_meant(&store);
+}
+
+/// What `write_one_of_each` wrote.
+fn is_as_it_was_meant(store: &Store) {
+    assert_eq!(models::named(store, Actor::LOCAL.project, &model().name).unwrap(), model());
+    assert_eq!(experiments::page(store, ModelId(1024), 0, 9).unwrap(), [experiment(1030, 0)]);
     let states: Vec<_> =
-        runs::page(&store, ModelId(1024), None, 9).unwrap().iter().map(|run| run.state.name()).collect();
+        runs::page(store, ModelId(1024), None, 9).unwrap().iter().map(|run| run.state.name()).collect();
     assert_eq!(states, ["queued", "running", "succeeded", "failed", "cancelled"]);
-    assert_eq!((runs::queued(&store).unwrap(), runs::running(&store).unwrap()), (1, 1));
-    let best = results::best(&store, Scope::Model(ModelId(1024))).unwrap().unwrap();
+    assert_eq!((runs::queued(store).unwrap(), runs::running(store).unwrap()), (1, 1));
+    let best = results::best(store, Scope::Model(ModelId(1024))).unwrap().unwrap();
     assert_eq!(
         (best.accuracy.text(), best.experiment_name.as_str(), best.dataset_name.as_str()),
         ("0.9720", "default_1", "")
     );
-    let copy = datasets::must_get(&store, DatasetId(1026)).unwrap();
+    let copy = datasets::must_get(store, DatasetId(1026)).unwrap();
     let page = store.page(copy.head_version(), None, 10).unwrap();
     assert_eq!(page.entries, [entry(Some("seven"), "7.png", 7)]);
-    assert_eq!(events::page(&store, 0, 10).unwrap().len(), 1);
-    assert_eq!(logs::get(&store, RunId(1062)).unwrap().unwrap(), b"accuracy: 0.9720\n");
-    assert_eq!(sweeps::get(&store, SweepId(1050)).unwrap().unwrap().runs, 27);
-    assert_eq!(blobs::get(&store, ContentHash([7; 32])).unwrap().unwrap().references, 1);
+    assert_eq!(events::page(store, 0, 10).unwrap().len(), 1);
+    assert_eq!(logs::get(store, RunId(1062)).unwrap().unwrap(), b"accuracy: 0.9720\n");
+    assert_eq!(sweeps::get(store, SweepId(1050)).unwrap().unwrap().runs, 27);
+    assert_eq!(blobs::get(store, ContentHash([7; 32])).unwrap().unwrap().references, 1);
+}
+
+const GOLDEN_FOLDER: &str = "tests/data/format1/folder.txt";
+
+/// Files as text: a line `name length`, then lines `offset bytes` for what is not nought.
+fn packed(folder: &Path, files: &[&str]) -> String {
+    let mut text = String::new();
+    for file in files {
+        let bytes = std::fs::read(folder.join(file)).unwrap();
+        writeln!(text, "{file} {}", bytes.len()).unwrap();
+        for (number, line) in bytes.chunks(64).enumerate().filter(|(_, line)| line.iter().any(|byte| *byte != 0)) {
+            writeln!(text, "  {} {}", 64 * number, hex(line)).unwrap();
+        }
+    }
+    text
+}
+
+fn unpack(text: &str, folder: &Path) {
+    let mut file: Option<(String, Vec<u8>)> = None;
+    let write = |file: Option<(String, Vec<u8>)>| {
+        if let Some((name, bytes)) = file {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+    };
+    for line in text.lines() {
+        let (first, second) = line.trim_start().split_once(' ').unwrap();
+        if line.starts_with(' ') {
+            let (at, bytes) = (first.parse::<usize>().unwrap(), unhex(second));
+            file.as_mut().unwrap().1[at..at + bytes.len()].copy_from_slice(&bytes);
+        } else {
+            write(file.replace((first.to_owned(), vec![0; second.parse().unwrap()])));
+        }
+    }
+    write(file);
+}
+
+#[test]
+fn a_folder_of_format_1_opens_whether_its_server_was_stopped_or_killed() {
+    let options = Options { cache_bytes: 1 << 20, min_free_bytes: 0, ..Options::default() };
+    if std::env::var_os(WRITE).is_some() {
+        let (folder, store) = scratch();
+        store.write(write_one_of_each).wait().unwrap();
+        // The write-ahead log has it, and sled has not yet: as a server leaves it that is killed now.
+        let files = ["format", "mark", "store/conf", "store/db", "store/wal"];
+        let snapshot = std::fs::read_dir(folder.path().join("store")).unwrap();
+        let snapshots: Vec<String> = snapshot
+            .map(|entry| format!("store/{}", entry.unwrap().file_name().to_string_lossy()))
+            .filter(|name| name.contains("snap."))
+            .collect();
+        let files: Vec<&str> = files.into_iter().chain(snapshots.iter().map(String::as_str)).collect();
+        std::fs::write(GOLDEN_FOLDER, packed(folder.path(), &files)).unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    unpack(&std::fs::read_to_string(GOLDEN_FOLDER).unwrap(), folder.path());
+    for _ in 0..2 {
+        let store = Store::open(folder.path(), options).unwrap();
+        is_as_it_was_meant(&store);
+        store.close();
+    }
 }
 
 #[test]
