@@ -45,6 +45,7 @@ const KNOWN: [&str; 11] = [
     "lock",
     "lost+found",
     "mark",
+    "restoring",
     "store",
 ];
 

@@ -128,7 +128,7 @@ impl Bench {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             concurrency: SLOTS,
         };
-        let scheduler = Scheduler::new(parts, probe);
+        let mut scheduler = Scheduler::new(parts, probe);
         scheduler.recover().unwrap();
         self.scheduler = Some(scheduler);
     }

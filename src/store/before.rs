@@ -131,3 +131,58 @@ fn each_file(from: &Path, to: &Path, copy: &dyn Fn(&Path, &Path) -> io::Result<(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder whose store has a file of this size, and whether it is copied.
+    fn is_copied(folder: &Path) -> bool {
+        let store = folder.join("store");
+        let before = Before::keep(folder, &store, false).unwrap();
+        let copied = before.0.is_some();
+        if copied {
+            assert_eq!(fs::read(folder.join("store.before/db")).unwrap(), fs::read(store.join("db")).unwrap());
+            assert!(folder.join("store.before/blobs/1").exists());
+        }
+        before.drop_copy();
+        assert!(!folder.join("store.before").exists());
+        copied
+    }
+
+    #[test]
+    fn a_large_store_is_copied_unless_it_is_just_as_it_was_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store");
+        fs::create_dir_all(store.join("blobs")).unwrap();
+        fs::write(store.join("blobs/1"), "x").unwrap();
+        fs::write(store.join("db"), "small").unwrap();
+        leave(folder.path()).unwrap();
+        assert!(is_copied(folder.path()), "a small one always is");
+        File::options().write(true).open(store.join("db")).unwrap().set_len(COPIED + 1).unwrap();
+        assert!(is_copied(folder.path()), "nobody says how it was left");
+        leave(folder.path()).unwrap();
+        // A file system that shares blocks copies for nothing.
+        let shares = clone_folder(&store, &folder.path().join("shared")).is_ok();
+        assert_eq!(is_copied(folder.path()), shares, "it is as it was left");
+        assert!(is_copied(folder.path()), "that was said once");
+        leave(folder.path()).unwrap();
+        use std::os::unix::fs::FileExt;
+        File::options().write(true).open(store.join("db")).unwrap().write_all_at(b"y", 7).unwrap();
+        assert!(is_copied(folder.path()), "somebody wrote to it");
+    }
+
+    #[test]
+    fn what_was_copied_is_put_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store");
+        fs::create_dir_all(&store).unwrap();
+        fs::write(store.join("db"), "as it was").unwrap();
+        let before = Before::keep(folder.path(), &store, false).unwrap();
+        fs::write(store.join("db"), "changed").unwrap();
+        fs::write(store.join("new"), "x").unwrap();
+        before.put_back(&store).unwrap();
+        assert_eq!(fs::read_to_string(store.join("db")).unwrap(), "as it was");
+        assert!(!store.join("new").exists());
+    }
+}

@@ -132,7 +132,7 @@ impl Store {
 
     /// True while new things may be stored.
     pub fn has_room(&self) -> bool {
-        self.space.has_room()
+        self.health.borrow().is_none() && self.space.has_room()
     }
 
     /// The failure of a thing that found no room.

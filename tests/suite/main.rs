@@ -28,6 +28,7 @@ mod datasets;
 mod disk;
 mod endings;
 mod experiments_api;
+mod full_disk;
 mod harness;
 mod jobs;
 mod output_forms;
