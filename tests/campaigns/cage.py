@@ -86,6 +86,5 @@ class Cage:
         return self
 
     def __exit__(self, *_) -> None:
-        for folder in sorted(self.folder.rglob("*/"), key=lambda folder: -len(folder.parts)):
-            folder.rmdir()
-        self.folder.rmdir()
+        for folder, _, _ in os.walk(self.folder, topdown=False):
+            os.rmdir(folder)
