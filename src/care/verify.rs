@@ -34,7 +34,7 @@ const LOOKS: usize = 4;
 const MOST_FIXES: usize = 100_000;
 
 /// Files and folders that a data folder has beside those with constants.
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 12] = [
     "ballast",
     "control.new",
     "control.sock",
