@@ -200,7 +200,7 @@ fn one_at_a_time_cares_for_the_data() {
     }
     // Somebody takes a backup, and does not read it.
     let mut slow = TcpStream::connect(server.address).unwrap();
-    slow.write_all(b"GET /api/v1/backup HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    slow.write_all(b"GET /api/v1/backup HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let call = |path: &str| client::request(server.address, "POST", path, "", &[]);
     wait_until("the backup's turn", || call("/api/v1/maintenance/verify").status == 409);
     let message = call("/api/v1/maintenance/verify").problem(409);

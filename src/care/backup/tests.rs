@@ -227,23 +227,23 @@ fn refuse_to_open(folder: &Path) -> OpenError {
 #[test]
 fn a_restore_that_ends_early_leaves_nothing_that_opens_and_can_be_done_again() {
     let folder = tempfile::tempdir().unwrap();
-    let mut said = 0;
-    restore(sample(), folder.path(), NOW, &mut |_| {
-        said += 1;
+    let mut words = Vec::new();
+    restore(sample(), folder.path(), NOW, &mut |word| {
+        words.push(format!("{word:?}"));
         Ok(())
     })
     .unwrap();
     drop(open(folder.path()));
     let full = restore(sample(), folder.path(), NOW, &mut |_| Ok(()));
     assert!(matches!(full, Err(RestoreError::NotEmpty(_))), "{full:?}");
-    for stop_at in 0..said {
+    for stop_at in [0, words.len() / 4, words.len() / 2, words.len() - 1] {
         let folder = tempfile::tempdir().unwrap();
-        let mut left = stop_at;
+        let mut left = i64::try_from(stop_at).unwrap();
         let ended = restore(sample(), folder.path(), NOW, &mut |_| {
             left -= 1;
             if left < 0 { Err(Error::internal("enough")) } else { Ok(()) }
         });
-        assert!(matches!(ended, Err(RestoreError::Store(_))), "{ended:?}");
+        assert!(matches!(ended, Err(RestoreError::Store(_))), "{stop_at}: {ended:?}, {words:?}");
         assert!(matches!(refuse_to_open(folder.path()), OpenError::Unfinished(_)));
         restore(sample(), folder.path(), NOW, &mut |_| Ok(())).unwrap();
         assert!(!dump(&open(folder.path())).is_empty());
