@@ -87,6 +87,8 @@ pub enum ServerError {
     Disk(String),
 }
 
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
 fn system(what: &'static str) -> impl Fn(io::Error) -> ServerError {
     move |source| ServerError::System { what, source }
 }
@@ -178,6 +180,7 @@ impl Server {
                 concurrent_uploads: CONCURRENT_UPLOADS,
                 concurrency: config.concurrency,
                 timeout_seconds: config.timeout.as_secs(),
+                trash_ms: config.trash_days * DAY_MS,
             },
         });
         let known = http::browser::Known { hosts: config.hosts, origins: config.cors_origins };
@@ -220,6 +223,10 @@ impl Server {
         let mut health = store.health();
         let serving = tokio::spawn(bound.server);
         let telling = tokio::spawn(outbox.run());
+        let tending = tokio::spawn({
+            let services = services.clone();
+            async move { services.keep_trash().await }
+        });
         let broken = async {
             let failure = health.wait_for(|failure| matches!(failure, Some(Failure::Broken(_)))).await;
             match failure.map(|failure| failure.clone()) {
@@ -248,7 +255,8 @@ impl Server {
         let served = served.and(drained.map_err(io::Error::other));
         // What it was about to tell is told after the next start.
         telling.abort();
-        let _ = telling.await;
+        tending.abort();
+        let _ = (telling.await, tending.await);
         let settled = tokio::task::spawn_blocking(move || {
             // While the folder is still locked: the next server makes a socket of its own.
             if let Err(error) = control::remove(&data) {

@@ -104,6 +104,13 @@ impl BlobStore for LocalBlobs {
     fn path(&self, hash: ContentHash) -> PathBuf {
         self.places.path(hash)
     }
+
+    fn remove(&self, hash: ContentHash) -> io::Result<()> {
+        match fs::remove_file(self.places.path(hash)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A temporary file that goes when this does.

@@ -21,6 +21,12 @@ pub trait BlobStore: Send + Sync {
 
     /// Where the bytes with this name lie, so that links can be made to them.
     fn path(&self, hash: ContentHash) -> PathBuf;
+
+    /// Removes bytes that nothing refers to. Doing so twice does no harm.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn remove(&self, hash: ContentHash) -> io::Result<()>;
 }
 
 /// Bytes that are coming in. Dropped before its end, it leaves nothing behind.

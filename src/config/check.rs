@@ -58,6 +58,8 @@ pub struct Config {
     pub allow_private_addresses: bool,
     /// How long one url may take.
     pub fetch_timeout: Duration,
+    /// How many days what was deleted can be had back.
+    pub trash_days: u64,
     /// This binary.
     pub own: PathBuf,
 }
@@ -116,7 +118,7 @@ impl RawConfig {
     /// # Errors
     /// [`ConfigError`] naming the setting.
     pub fn check(self, surroundings: Surroundings) -> Result<Config, ConfigError> {
-        let Self { server, jobs, trainer, sweep, fetch } = self;
+        let Self { server, jobs, trainer, sweep, fetch, trash } = self;
         let bad = |message: String| Err(ConfigError::Value(message));
         let listen: SocketAddr = server.listen.replace("localhost:", "127.0.0.1:").parse().map_err(|_| {
             ConfigError::Value(format!("server.listen is {:?}; give an address such as 127.0.0.1:8080", server.listen))
@@ -138,6 +140,9 @@ impl RawConfig {
         }
         if server.max_upload_bytes == 0 || server.max_image_pixels == 0 || server.max_connections == 0 {
             return bad("server.max_upload_bytes, max_image_pixels and max_connections must be above 0".to_owned());
+        }
+        if trash.days > 3650 {
+            return bad(format!("trash.days is {}; it must be at most 3650", trash.days));
         }
         let grid = Grid::new(&sweep.learning_rates, &sweep.layers, &sweep.steps)
             .map_err(|error| ConfigError::Value(format!("[sweep]: {}", error.message)))?;
@@ -168,6 +173,7 @@ impl RawConfig {
             grid,
             allow_private_addresses: fetch.allow_private_addresses,
             fetch_timeout: Duration::from_secs(fetch.timeout_seconds),
+            trash_days: trash.days,
             own: search.own.clone(),
         })
     }

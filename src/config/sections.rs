@@ -17,6 +17,8 @@ pub struct RawConfig {
     pub sweep: SweepSection,
     /// Fetching images by url.
     pub fetch: FetchSection,
+    /// What was deleted.
+    pub trash: TrashSection,
 }
 
 /// `[server]`
@@ -110,6 +112,20 @@ pub struct SweepSection {
     pub layers: Vec<u32>,
     /// `--k`
     pub steps: Vec<u64>,
+}
+
+/// `[trash]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrashSection {
+    /// How many days what was deleted can be had back.
+    pub days: u64,
+}
+
+impl Default for TrashSection {
+    fn default() -> Self {
+        Self { days: 7 }
+    }
 }
 
 /// `[fetch]`

@@ -1,7 +1,7 @@
 //! A dataset is a list of immutable versions; each version is a manifest of (label, name, hash).
 //!
-//! The manifest is a sequence of entries, and a version is a length of that sequence: adding an image to
-//! 100,000 writes one entry. Pure data; `store/` keeps it.
+//! The manifest is a sequence of additions and removals, and a version is a length of that sequence: adding an image to
+//! 100,000, or taking one out, writes one entry. Pure data; `store/` keeps it.
 
 use super::blob::ContentHash;
 use super::error::Result;
@@ -9,7 +9,7 @@ use super::ids::{DatasetId, ModelId};
 use super::name::{ImageName, Label, Name};
 use super::stamp::{Stamp, Timestamp};
 
-/// The number of entries that have been appended to a dataset; each number is a version.
+/// The number of images that have been added to a dataset or taken out of it; each number is a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct VersionNumber(pub u64);
 
@@ -96,6 +96,12 @@ impl Digest {
         Self(self.0.wrapping_add(u128::from_le_bytes(entry_hash)))
     }
 
+    /// The digest of this set without one of its entries.
+    #[must_use]
+    pub fn without(self, entry_hash: [u8; 16]) -> Self {
+        Self(self.0.wrapping_sub(u128::from_le_bytes(entry_hash)))
+    }
+
     /// A seed for training: equal wherever the same images are trained on. 31 bits suit every library.
     pub fn seed(self) -> u32 {
         let folded = (self.0 >> 64) as u64 ^ self.0 as u64;
@@ -139,6 +145,7 @@ mod tests {
         let (a, b) = ([1; 16], [200; 16]);
         assert_eq!(Digest::default().with(a).with(b), Digest::default().with(b).with(a));
         assert_ne!(Digest::default().with(a), Digest::default().with(a).with(a));
+        assert_eq!(Digest::default().with(a).with(b).without(a), Digest::default().with(b));
         assert!(Digest(u128::MAX - 5).seed() <= i32::MAX as u32);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Live streams, webhooks and the audit log read these. Knows nothing of how they are delivered.
 
-use super::ids::{AccountId, DatasetId, ExperimentId, ModelId, RunId, SweepId, TokenId, WebhookId};
+use super::ids::{AccountId, DatasetId, ExperimentId, ModelId, RunId, SweepId, TokenId, TrashId, WebhookId};
 use super::stamp::Timestamp;
 
 /// A change of state.
@@ -76,10 +76,16 @@ pub enum EventKind {
     WebhookCreated = 24,
     /// A webhook was removed.
     WebhookRemoved = 25,
+    /// Something was put into the trash.
+    Trashed = 26,
+    /// Something was taken out of the trash.
+    Restored = 27,
+    /// Something was removed for good.
+    Purged = 28,
 }
 
 impl EventKind {
-    const ALL: [Self; 25] = [
+    const ALL: [Self; 28] = [
         Self::ModelCreated,
         Self::DatasetCreated,
         Self::ExperimentCreated,
@@ -105,6 +111,9 @@ impl EventKind {
         Self::SweepFinished,
         Self::WebhookCreated,
         Self::WebhookRemoved,
+        Self::Trashed,
+        Self::Restored,
+        Self::Purged,
     ];
 
     /// Its name.
@@ -135,6 +144,9 @@ impl EventKind {
             Self::SweepFinished => "sweep_finished",
             Self::WebhookCreated => "webhook_created",
             Self::WebhookRemoved => "webhook_removed",
+            Self::Trashed => "trashed",
+            Self::Restored => "restored",
+            Self::Purged => "purged",
         }
     }
 
@@ -174,6 +186,7 @@ impl EventKind {
             | Self::AccountRemoved
             | Self::ModelShared
             | Self::ModelUnshared => AccountId(id).to_string(),
+            Self::Trashed | Self::Restored | Self::Purged => TrashId(id).to_string(),
             Self::TokenCreated | Self::TokenRevoked => TokenId(id).to_string(),
             Self::QueuePaused | Self::QueueResumed => return None,
         })

@@ -116,6 +116,8 @@ ids! {
     TokenId, "token", "tok";
     /// One who wants to be told when something ends.
     WebhookId, "webhook", "whk";
+    /// Something that was put into the trash.
+    TrashId, "trash", "trs";
     /// A project: what a group of accounts shares.
     ProjectId, "project", "prj";
 }

@@ -20,4 +20,5 @@ pub mod run_files;
 pub mod stamp;
 pub mod sweep;
 pub mod text;
+pub mod trash;
 pub mod webhook;

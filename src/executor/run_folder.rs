@@ -121,6 +121,33 @@ impl RunFiles for RunFolders {
     fn points(&self, run: RunId) -> PathBuf {
         self.logs.join(format!("{run}.points"))
     }
+
+    fn size(&self, run: RunId) -> io::Result<u64> {
+        [self.model(run), self.log(run), self.points(run)].iter().try_fold(0, |sum, path| Ok(sum + size(path)?))
+    }
+
+    fn remove(&self, run: RunId) -> io::Result<()> {
+        let gone = |removed: io::Result<()>| match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        gone(fs::remove_dir_all(self.model(run)))?;
+        gone(fs::remove_file(self.log(run)))?;
+        gone(fs::remove_file(self.points(run)))
+    }
+}
+
+/// What is on the disk at `path` and below it, in bytes; links are not followed.
+fn size(path: &Path) -> io::Result<u64> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    if !found.is_dir() {
+        return Ok(found.len());
+    }
+    fs::read_dir(path)?.try_fold(0, |sum, entry| Ok(sum + size(&entry?.path())?))
 }
 
 #[cfg(test)]

@@ -26,11 +26,33 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
         async move {
             let refused = |error| Refused { shape, error };
             let bytes = bytes.await.map_err(|error| refused(unread(&error)))?;
-            let parsed = serde_json::from_slice(&bytes);
-            parsed.map(Json).map_err(|error| refused(Error::new(Code::InvalidBody, format!("the JSON body: {error}"))))
+            read(&bytes).map(Json).map_err(refused)
         }
         .boxed_local()
     }
+}
+
+/// A body that may be left out, read as `T`.
+pub struct OptionalJson<T>(pub T);
+
+impl<T: DeserializeOwned + Default + 'static> FromRequest for OptionalJson<T> {
+    type Error = Refused;
+    type Future = LocalBoxFuture<'static, Result<Self, Refused>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let shape = Shape::of(request.path());
+        let bytes = Bytes::from_request(request, payload);
+        async move {
+            let refused = |error| Refused { shape, error };
+            let bytes = bytes.await.map_err(|error| refused(unread(&error)))?;
+            if bytes.is_empty() { Ok(Self(T::default())) } else { read(&bytes).map(Self).map_err(refused) }
+        }
+        .boxed_local()
+    }
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(|error| Error::new(Code::InvalidBody, format!("the JSON body: {error}")))
 }
 
 fn unread(error: &actix_web::Error) -> Error {

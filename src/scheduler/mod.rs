@@ -20,7 +20,7 @@ use crate::domain::stamp::{Clock, Timestamp};
 use crate::executor::Executor;
 use crate::store::queue::{self, Band};
 use crate::store::{Store, Tx};
-use settle::{Ended, Settlement};
+use settle::{Claim, Ended, Settlement};
 use std::sync::Arc;
 
 /// How long a server has to stay up before it tries again what it went down under twice: its owner gets time to
@@ -32,6 +32,9 @@ const ROOM_DELAY_MS: u64 = 15_000;
 
 /// How long to wait before looking again whether the machine has memory, where no job ends meanwhile.
 const MEMORY_DELAY_MS: u64 = 500;
+
+/// How many waiting runs of what is in the trash are cancelled in one transaction.
+const MOST_DROPPED: usize = 64;
 
 /// How long to wait before handing in again what a full disk did not take.
 const AGAIN_MS: u64 = 1_000;
@@ -298,6 +301,7 @@ impl Plan {
     fn claim(mut self, tx: &mut Tx<'_>) -> Result<Claimed> {
         let mut jobs = Vec::new();
         let (mut look_again_at, mut waits) = (None, None);
+        let mut dropped = 0;
         if queue::is_paused(tx)? {
             return Ok(Claimed { memory: self.memory, jobs, look_again_at, waits });
         }
@@ -308,7 +312,18 @@ impl Plan {
                 waits = self.room.wait;
                 break;
             }
-            let Some(job) = settle::claim(tx, waiting.run, self.sharing.as_ref(), self.now)? else { break };
+            let job = match settle::claim(tx, waiting.run, self.sharing.as_ref(), self.now)? {
+                Claim::Job(job) => job,
+                Claim::Refused => break,
+                Claim::Dropped if dropped < MOST_DROPPED => {
+                    dropped += 1;
+                    continue;
+                }
+                Claim::Dropped => {
+                    look_again_at = Some(self.now);
+                    break;
+                }
+            };
             self.memory.free -= 1;
             self.memory.last_model = Some(waiting.model);
             self.memory.suspect_runs = band == Band::Suspect;

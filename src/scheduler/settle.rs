@@ -163,8 +163,18 @@ pub(super) fn cancel(
     Ok((to_tell, refusals))
 }
 
-/// Takes a run and those that may share its job. `None` where the record does not allow it.
-pub(super) fn claim(tx: &mut Tx<'_>, id: RunId, sharing: &dyn Sharing, now: Timestamp) -> Result<Option<Job>> {
+/// What became of a claim.
+pub(super) enum Claim {
+    /// A job for a slot.
+    Job(Job),
+    /// What the run belongs to is in the trash, so it is cancelled.
+    Dropped,
+    /// The record does not allow it.
+    Refused,
+}
+
+/// Takes a run and those that may share its job.
+pub(super) fn claim(tx: &mut Tx<'_>, id: RunId, sharing: &dyn Sharing, now: Timestamp) -> Result<Claim> {
     let first = runs::get(tx, id)?.ok_or_else(|| Error::internal(format!("{id} waits but is not stored")))?;
     let mut members = vec![first.clone()];
     // What the server went down under twice runs alone, so that nothing else is blamed.
@@ -180,24 +190,37 @@ pub(super) fn claim(tx: &mut Tx<'_>, id: RunId, sharing: &dyn Sharing, now: Time
         }
     }
     let mut job = Job { runs: Vec::with_capacity(members.len()) };
+    let mut is_dropped = false;
     for run in members {
-        let names = names_of(tx, &run)?;
+        let Some(names) = names_of(tx, &run)? else {
+            is_dropped |= apply(tx, &run, Action::Cancel, now)?.is_some();
+            continue;
+        };
         if let Some(claimed) = apply(tx, &run, Action::Claim, now)? {
             job.runs.push(JobRun { run: run.id, attempt: claimed.attempts, spec: run.spec, names });
         }
     }
-    Ok((!job.runs.is_empty()).then_some(job))
+    Ok(match job.runs.is_empty() {
+        false => Claim::Job(job),
+        true if is_dropped => Claim::Dropped,
+        true => Claim::Refused,
+    })
 }
 
-/// The names that a run's script is told.
-fn names_of(reader: &impl Read, run: &Run) -> Result<RunNames> {
+/// The names that a run's script is told; `None` where one of them is in the trash.
+fn names_of(reader: &impl Read, run: &Run) -> Result<Option<RunNames>> {
     let model = models::get(reader, run.spec.model)?;
     let experiment = experiments::get(reader, run.spec.experiment)?;
-    Ok(RunNames {
+    let dataset = datasets::must_get(reader, run.spec.version.dataset)?;
+    let stamps = [model.as_ref().map(|model| &model.stamp), experiment.as_ref().map(|experiment| &experiment.stamp)];
+    if stamps.into_iter().flatten().chain([&dataset.stamp]).any(|stamp| stamp.trashed_at.is_some()) {
+        return Ok(None);
+    }
+    Ok(Some(RunNames {
         model: model.map(|model| model.name.as_str().to_owned()).unwrap_or_default(),
         experiment: experiment.map(|experiment| experiment.name.as_str().to_owned()).unwrap_or_default(),
-        dataset: datasets::must_get(reader, run.spec.version.dataset)?.name_text().to_owned(),
-    })
+        dataset: dataset.name_text().to_owned(),
+    }))
 }
 
 /// Settles what had a slot when the server went down.

@@ -35,9 +35,17 @@ pub fn model_id<A: Access>(reader: &impl Read, permit: Permit<A>, name: &Name) -
 /// # Errors
 /// `forbidden` where the actor may look at it but not more.
 pub fn reaches<A: Access>(reader: &impl Read, permit: Permit<A>, id: ModelId) -> Result<bool> {
-    if permit.actor().role == Role::Admin {
-        return Ok(true);
+    match models::get(reader, id)? {
+        Some(model) if model.stamp.trashed_at.is_none() => allows(reader, permit, &model),
+        _ => Ok(false),
     }
+}
+
+/// As [`reaches`], for what may be in the trash with its model.
+///
+/// # Errors
+/// As [`reaches`].
+pub fn reaches_trash<A: Access>(reader: &impl Read, permit: Permit<A>, id: ModelId) -> Result<bool> {
     match models::get(reader, id)? {
         Some(model) => allows(reader, permit, &model),
         None => Ok(false),

@@ -16,6 +16,7 @@ pub mod predictions;
 pub mod results;
 pub mod runs;
 pub mod status;
+pub mod trash;
 pub mod webhooks;
 
 use crate::blob::BlobStore;
@@ -49,6 +50,8 @@ pub struct Limits {
     pub concurrency: usize,
     /// How long a run may take, in seconds.
     pub timeout_seconds: u64,
+    /// How long what was deleted stays in the trash, in milliseconds.
+    pub trash_ms: u64,
 }
 
 /// What the services are made of.

@@ -32,7 +32,7 @@ pub struct AccuracyPages {
     /// Only this one, where one was asked for.
     only: Option<Name>,
     next: Option<u32>,
-    dataset_names: HashMap<DatasetId, String>,
+    dataset_names: HashMap<DatasetId, Option<String>>,
 }
 
 impl Services {
@@ -89,7 +89,9 @@ impl AccuracyPages {
         for experiment in found {
             let mut accuracies = Vec::new();
             for result in results::of_experiment(&self.store, experiment.id)? {
-                accuracies.push((result.accuracy.text().to_owned(), self.dataset_name(result.dataset)?));
+                if let Some(dataset) = self.dataset_name(result.dataset)? {
+                    accuracies.push((result.accuracy.text().to_owned(), dataset));
+                }
             }
             page.push(ExperimentAccuracies {
                 experiment: experiment.name.as_str().to_owned(),
@@ -100,11 +102,13 @@ impl AccuracyPages {
         Ok(Some(page))
     }
 
-    fn dataset_name(&mut self, id: DatasetId) -> Result<String> {
+    /// The name of a dataset; `None` for one in the trash.
+    fn dataset_name(&mut self, id: DatasetId) -> Result<Option<String>> {
         if let Some(known) = self.dataset_names.get(&id) {
             return Ok(known.clone());
         }
-        let name = datasets::must_get(&self.store, id)?.name_text().to_owned();
+        let dataset = datasets::must_get(&self.store, id)?;
+        let name = dataset.stamp.trashed_at.is_none().then(|| dataset.name_text().to_owned());
         self.dataset_names.insert(id, name.clone());
         Ok(name)
     }

@@ -324,7 +324,7 @@ fn default_experiments(reader: &impl Read, model: &Model) -> Result<Vec<Experime
     loop {
         let page = experiments::page(reader, model.id, from, PAGE)?;
         let is_last = page.len() < PAGE;
-        from += u32::try_from(page.len()).unwrap_or(u32::MAX);
+        from = page.last().map_or(from, |last| last.ordinal + 1);
         let before = found.len();
         found.extend(page.into_iter().filter(|experiment| experiment.is_default));
         if is_last || found.len() == before {

@@ -4,7 +4,7 @@ use super::codec::{self, CodecError};
 use super::key::{self, Key};
 use super::tx::{Read, Tx, damaged};
 use crate::domain::blob::{Blob, ContentHash};
-use crate::domain::error::Result;
+use crate::domain::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -50,6 +50,31 @@ pub fn all(reader: &impl Read) -> impl Iterator<Item = Result<Blob>> + '_ {
 pub fn starting_with(reader: &impl Read, first: u8) -> impl Iterator<Item = Result<Blob>> + '_ {
     let prefix = Key::new(key::BLOB).byte(first).done();
     reader.prefix(prefix).map(|pair| decode(&pair?.1).map_err(damaged("blob")))
+}
+
+/// Takes a reference away. Returns the blob if that was the last one: its record is gone, and its bytes may go.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn release(tx: &mut Tx<'_>, hash: ContentHash) -> Result<Option<Blob>> {
+    let Some(mut blob) = get(tx, hash)? else { return Ok(None) };
+    blob.references = blob.references.saturating_sub(1);
+    if blob.references > 0 {
+        put(tx, &blob)?;
+        return Ok(None);
+    }
+    tx.delete(record_key(hash));
+    Ok(Some(blob))
+}
+
+/// Adds a reference to a blob that is stored.
+///
+/// # Errors
+/// `internal` where it is not.
+pub fn refer(tx: &mut Tx<'_>, hash: ContentHash) -> Result<()> {
+    let mut blob = get(tx, hash)?.ok_or_else(|| Error::internal(format!("the image {hash} is not stored")))?;
+    blob.references += 1;
+    put(tx, &blob)
 }
 
 /// Writes a blob, new or with another count of references.

@@ -136,15 +136,68 @@ pub fn named(reader: &impl Read, model: ModelId, name: &Name) -> Result<Dataset>
     }
 }
 
-/// Writes a dataset, new or changed.
+/// Writes a dataset, new or changed. One in the trash has no name.
 ///
 /// # Errors
 /// `internal` where it does not encode.
 pub fn put(tx: &mut Tx<'_>, dataset: &Dataset) -> Result<()> {
-    if let Some(name) = &dataset.name {
-        tx.mark(name_key(dataset.model, name), &dataset.id.0.to_be_bytes());
+    match &dataset.name {
+        Some(name) if dataset.stamp.trashed_at.is_none() => {
+            tx.mark(name_key(dataset.model, name), &dataset.id.0.to_be_bytes());
+        }
+        _ => unname(tx, dataset)?,
     }
     tx.put(record_key(dataset.id), encode(dataset))
+}
+
+fn unname(tx: &mut Tx<'_>, dataset: &Dataset) -> Result<()> {
+    // Another one may have the name since.
+    if let Some(name) = &dataset.name
+        && id_of(tx, dataset.model, name)? == Some(dataset.id)
+    {
+        tx.delete(name_key(dataset.model, name));
+    }
+    Ok(())
+}
+
+/// Removes a dataset that has no entries left, with what is known of its versions.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn delete(tx: &mut Tx<'_>, dataset: &Dataset) -> Result<()> {
+    unname(tx, dataset)?;
+    tx.delete(record_key(dataset.id));
+    Ok(())
+}
+
+/// Forgets up to `limit` versions of a dataset that goes. Returns how many it forgot.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn forget_versions(tx: &mut Tx<'_>, dataset: DatasetId, limit: usize) -> Result<usize> {
+    let all = tx.prefix(Key::new(key::VERSION).id(dataset.0).done()).take(limit);
+    let keys: Vec<Vec<u8>> = all.map(|pair| Ok(pair?.0)).collect::<Result<_>>()?;
+    let count = keys.len();
+    keys.into_iter().for_each(|key| tx.delete(key));
+    Ok(count)
+}
+
+/// The datasets of a model that have a name, in the order of their names.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn of_model(reader: &impl Read, model: ModelId) -> Result<Vec<DatasetId>> {
+    let names = reader.prefix(Key::new(key::DATASET_NAME).id(model.0).done());
+    names.map(|pair| Ok(DatasetId(key::last_id(&pair?.1)))).collect()
+}
+
+/// True where one of these versions is pinned: a run or a copy needs all that it holds.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn is_pinned(reader: &impl Read, dataset: DatasetId, from: VersionNumber, to: VersionNumber) -> Result<bool> {
+    let key = |number| version_key(DatasetVersion { dataset, number });
+    Ok(reader.first(key(from), key(to))?.is_some())
 }
 
 /// The record of a version that runs are pinned to.

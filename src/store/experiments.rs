@@ -107,13 +107,36 @@ pub fn page(reader: &impl Read, model: ModelId, from: u32, limit: usize) -> Resu
     Ok(experiments)
 }
 
-/// Writes an experiment, new or changed.
+/// Writes an experiment, new or changed. One in the trash has no name and is in no list.
 ///
 /// # Errors
 /// `internal` where it does not encode.
 pub fn put(tx: &mut Tx<'_>, experiment: &Experiment) -> Result<()> {
     let id = experiment.id.0.to_be_bytes();
-    tx.mark(name_key(experiment.model, &experiment.name), &id);
-    tx.mark(order_key(experiment.model, experiment.ordinal), &id);
+    if experiment.stamp.trashed_at.is_none() {
+        tx.mark(name_key(experiment.model, &experiment.name), &id);
+        tx.mark(order_key(experiment.model, experiment.ordinal), &id);
+    } else {
+        unlist(tx, experiment)?;
+    }
     tx.put(record_key(experiment.id), encode(experiment))
+}
+
+fn unlist(tx: &mut Tx<'_>, experiment: &Experiment) -> Result<()> {
+    // Another one may have the name since.
+    if id_of(tx, experiment.model, &experiment.name)? == Some(experiment.id) {
+        tx.delete(name_key(experiment.model, &experiment.name));
+    }
+    tx.delete(order_key(experiment.model, experiment.ordinal));
+    Ok(())
+}
+
+/// Removes an experiment whose runs and results are gone.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn delete(tx: &mut Tx<'_>, experiment: &Experiment) -> Result<()> {
+    unlist(tx, experiment)?;
+    tx.delete(record_key(experiment.id));
+    Ok(())
 }

@@ -22,6 +22,8 @@ pub const DATASET_NAME: u8 = 0x31;
 pub const ENTRY: u8 = 0x32;
 /// (dataset, label, name, sequence) -> nothing
 pub const ENTRY_NAME: u8 = 0x33;
+/// (dataset, other dataset that it began as, sequence there) -> the version from which on that entry is gone
+pub const REMOVED: u8 = 0x35;
 /// (dataset, version) -> frozen version
 pub const VERSION: u8 = 0x34;
 /// hash -> blob
@@ -74,6 +76,10 @@ pub const SHARED_WITH: u8 = 0x86;
 pub const WEBHOOK: u8 = 0x90;
 /// webhook -> how its deliveries stand
 pub const WEBHOOK_DELIVERY: u8 = 0x91;
+/// trash item -> record
+pub const TRASH: u8 = 0xa0;
+/// (model, trash item) -> nothing
+pub const TRASH_OF_MODEL: u8 = 0xa1;
 
 /// A key that is being put together.
 #[derive(Debug, Clone, PartialEq, Eq)]

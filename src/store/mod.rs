@@ -36,6 +36,7 @@ pub mod sweeps;
 #[cfg(test)]
 mod tests;
 pub mod tokens;
+pub mod trash;
 pub mod webhooks;
 
 pub use committer::{Commit, Urgency};

@@ -84,11 +84,33 @@ pub fn unknown(name: &Name) -> Error {
     Error::not_found(format_args!("there is no model named `{name}`; create it with /createModel"))
 }
 
-/// Writes a model, new or changed.
+/// Writes a model, new or changed. One in the trash has no name.
 ///
 /// # Errors
 /// `internal` where it does not encode.
 pub fn put(tx: &mut Tx<'_>, model: &Model) -> Result<()> {
-    tx.mark(name_key(model.stamp.project, &model.name), &model.id.0.to_be_bytes());
+    if model.stamp.trashed_at.is_none() {
+        tx.mark(name_key(model.stamp.project, &model.name), &model.id.0.to_be_bytes());
+    } else {
+        unname(tx, model)?;
+    }
     tx.put(record_key(model.id), encode(model))
+}
+
+fn unname(tx: &mut Tx<'_>, model: &Model) -> Result<()> {
+    // Another one may have the name since.
+    if id_of(tx, model.stamp.project, &model.name)? == Some(model.id) {
+        tx.delete(name_key(model.stamp.project, &model.name));
+    }
+    Ok(())
+}
+
+/// Removes a model that has nothing left.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn delete(tx: &mut Tx<'_>, model: &Model) -> Result<()> {
+    unname(tx, model)?;
+    tx.delete(record_key(model.id));
+    Ok(())
 }

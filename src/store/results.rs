@@ -12,6 +12,7 @@ use crate::domain::dataset::DatasetVersion;
 use crate::domain::error::{Error, Result};
 use crate::domain::ids::{DatasetId, ExperimentId, ModelId, RunId};
 use crate::domain::result::{Best, ExperimentResult};
+use crate::domain::stamp::Stamp;
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -193,8 +194,51 @@ pub fn record(tx: &mut Tx<'_>, model: ModelId, result: &ExperimentResult) -> Res
         }
     }
     tx.put(result_key(result.experiment, result.dataset), encode(result))?;
-    for scope in scopes {
+    for scope in shown_in(tx, model, result)?.into_iter().flatten() {
         tx.mark(score_key(scope, result), &pointer(result));
+    }
+    write_best(tx, model)
+}
+
+/// Where a result stands in line: nowhere while its dataset is in the trash, and not in its model's while its experiment is.
+pub(super) fn shown_in(
+    reader: &impl Read,
+    model: ModelId,
+    result: &ExperimentResult,
+) -> Result<[Option<Scope>; 2]> {
+    let is_there = |stamp: Option<Stamp>| stamp.is_none_or(|stamp| stamp.trashed_at.is_none());
+    let has_dataset = is_there(super::datasets::get(reader, result.dataset)?.map(|dataset| dataset.stamp));
+    let experiment = super::experiments::get(reader, result.experiment)?;
+    let has_experiment = is_there(experiment.map(|experiment| experiment.stamp));
+    let [of_model, of_experiment] = scopes(model, result.experiment);
+    Ok([(has_dataset && has_experiment).then_some(of_model), has_dataset.then_some(of_experiment)])
+}
+
+/// Puts results of a model in line, or takes them out of it, as their experiments and datasets came and went.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn reorder(tx: &mut Tx<'_>, model: ModelId, results: &[ExperimentResult]) -> Result<()> {
+    for result in results {
+        let shown = shown_in(tx, model, result)?;
+        for scope in scopes(model, result.experiment) {
+            let key = score_key(scope, result);
+            if shown.contains(&Some(scope)) { tx.mark(key, &pointer(result)) } else { tx.delete(key) }
+        }
+    }
+    write_best(tx, model)
+}
+
+/// Removes results of a model.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn delete(tx: &mut Tx<'_>, model: ModelId, results: &[ExperimentResult]) -> Result<()> {
+    for result in results {
+        tx.delete(result_key(result.experiment, result.dataset));
+        for scope in scopes(model, result.experiment) {
+            tx.delete(score_key(scope, result));
+        }
     }
     write_best(tx, model)
 }

@@ -260,6 +260,25 @@ pub fn put(tx: &mut Tx<'_>, before: Option<&Run>, run: &Run) -> Result<()> {
     tx.put(record_key(run.id), encode(run))
 }
 
+/// Removes a run, with its place in every list; a sweep goes with its last run.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn delete(tx: &mut Tx<'_>, run: &Run) -> Result<()> {
+    leave(tx, run)?;
+    tx.delete(record_key(run.id));
+    tx.delete(Key::new(key::RUN_OF_MODEL).id(run.spec.model.0).id(run.id.0).done());
+    super::logs::set(tx, run.id, None)?;
+    let Some(sweep) = run.sweep else { return Ok(()) };
+    tx.delete(Key::new(key::RUN_OF_SWEEP).id(sweep.0).id(run.id.0).done());
+    if of_sweep(tx, sweep, None, 1)?.is_empty() {
+        super::sweeps::delete(tx, sweep);
+    } else if !matches!(run.state, RunState::Done { .. }) {
+        super::sweeps::closed(tx, sweep)?;
+    }
+    Ok(())
+}
+
 fn leave(tx: &mut Tx<'_>, run: &Run) -> Result<()> {
     match run.state {
         RunState::Queued => {

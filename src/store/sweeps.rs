@@ -107,6 +107,13 @@ pub(super) fn opened(tx: &mut Tx<'_>, id: SweepId) -> Result<()> {
     }
 }
 
+/// Removes a sweep that has no run left.
+pub(super) fn delete(tx: &mut Tx<'_>, id: SweepId) {
+    for key in [record_key(id), open_key(id), held_key(id)] {
+        tx.delete(key);
+    }
+}
+
 /// A run of a sweep is over. True where it was the last one.
 ///
 /// # Errors

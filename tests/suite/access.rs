@@ -75,6 +75,7 @@ impl Stage {
     fn call(&self, who: &str, method: &str, path: &str) -> Answer {
         let id = match path {
             _ if path.starts_with("/api/v1/tokens") => self.own_token(who),
+            _ if path.starts_with("/api/v1/trash") => "trs_0000000000000".to_owned(),
             _ if path.starts_with("/api/v1/webhooks") => "whk_0000000000000".to_owned(),
             _ if path.starts_with("/api/v1/sweeps") => self.sweep.clone(),
             _ => self.run.clone(),
@@ -98,6 +99,10 @@ impl Stage {
             (_, "/runDefaultExperiments" | "/allAccuracies" | "/bestAccuracy") => query("model_name=m"),
             ("GET", "/api/v1/runs") => query("model=m"),
             ("PATCH", _) if path.starts_with("/api/v1/runs/") => body("{\"priority\":1}"),
+            ("DELETE", _) if path.starts_with("/api/v1/models/m") && !path.contains("/shares/") => {
+                let path = path.replace("{experiment}", "default_1").replace("{dataset}", "d");
+                self.ask(who, method, &format!("{path}?name=1.png&label=cat&dry_run=true"), None)
+            }
             ("POST", "/api/v1/accounts") => body(&format!("{{\"name\":\"by-{who}\",\"role\":\"viewer\"}}")),
             ("PATCH", "/api/v1/accounts/{account}") => {
                 self.ask(who, method, "/api/v1/accounts/viewer", Some("{\"role\":\"viewer\"}"))

@@ -39,6 +39,7 @@ mod runs;
 mod store;
 mod supervised;
 mod trainer_contract;
+mod trash;
 mod verify;
 mod warm_predictions;
 mod webhooks;

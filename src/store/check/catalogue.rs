@@ -26,33 +26,28 @@ pub(super) fn model<R: Read>(look: &mut Look<'_, R>) {
     }
     match listed(look.reader, model.id) {
         Err(error) => look.problem(format!("the experiments of {who} cannot be listed: {error}")),
-        Ok((count, next)) => experiments_of(look, &who, &model, count, next),
+        Ok(next) => experiments_of(look, &who, &model, next),
     }
     best_of(look, &who, model.id);
 }
 
-/// How many experiments a model lists, and the ordinal after the last of them.
-fn listed(reader: &impl Read, model: ModelId) -> Result<(u32, u32)> {
+/// The ordinal after the last of the experiments that a model lists. Some may be missing: they are in the trash, or gone.
+fn listed(reader: &impl Read, model: ModelId) -> Result<u32> {
     let prefix = Key::new(key::EXPERIMENT_ORDER).id(model.0).done();
-    reader.prefix(prefix).try_fold((0, 0), |(count, _), pair| {
-        let last = ordinal_of(&pair?.0).unwrap_or(0);
-        Ok((count + 1, last.saturating_add(1)))
-    })
+    reader.prefix(prefix).try_fold(0, |_, pair| Ok(ordinal_of(&pair?.0).unwrap_or(0).saturating_add(1)))
 }
 
 fn ordinal_of(key: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(key.get(9..)?.try_into().ok()?))
 }
 
-fn experiments_of<R: Read>(look: &mut Look<'_, R>, who: &str, model: &Model, count: u32, next: u32) {
+fn experiments_of<R: Read>(look: &mut Look<'_, R>, who: &str, model: &Model, next: u32) {
     if next > model.experiments {
         let what = format!("{who} lists {next} experiments and counts {}", model.experiments);
         match models::encode(&Model { experiments: next, ..model.clone() }) {
             Ok(bytes) => look.fixable(what, vec![(models::record_key(model.id), Some(bytes))]),
             Err(_) => look.problem(what),
         }
-    } else if count < model.experiments {
-        look.problem(format!("{who} counts {} experiments and lists {count}", model.experiments));
     }
 }
 
@@ -82,7 +77,9 @@ pub(super) fn model_name<R: Read>(look: &mut Look<'_, R>) {
     let Some((project, name)) = look.id_and_text() else { return };
     let id = ModelId(key::last_id(look.value()));
     let found = models::get(look.reader, id);
-    let fits = |model: &Model| model.stamp.project.0 == project && model.name.as_str() == name;
+    let fits = |model: &Model| {
+        model.stamp.trashed_at.is_none() && model.stamp.project.0 == project && model.name.as_str() == name
+    };
     look.leads(format_args!("the model `{name}`, {id},"), found, fits);
 }
 
@@ -93,8 +90,10 @@ pub(super) fn experiment<R: Read>(look: &mut Look<'_, R>) {
         return;
     }
     let id = experiment.id.0.to_be_bytes();
-    look.index(&who, "name", experiments::name_key(experiment.model, &experiment.name), &id);
-    look.index(&who, "place", experiments::order_key(experiment.model, experiment.ordinal), &id);
+    if experiment.stamp.trashed_at.is_none() {
+        look.index(&who, "name", experiments::name_key(experiment.model, &experiment.name), &id);
+        look.index(&who, "place", experiments::order_key(experiment.model, experiment.ordinal), &id);
+    }
     if let Ok(None) = models::get(look.reader, experiment.model)
         && was_never_finished(look.reader, &experiment)
     {
@@ -127,7 +126,9 @@ pub(super) fn experiment_name<R: Read>(look: &mut Look<'_, R>) {
     let Some((model, name)) = look.id_and_text() else { return };
     let id = ExperimentId(key::last_id(look.value()));
     let found = experiments::get(look.reader, id);
-    let fits = |experiment: &Experiment| experiment.model.0 == model && experiment.name.as_str() == name;
+    let fits = |experiment: &Experiment| {
+        experiment.stamp.trashed_at.is_none() && experiment.model.0 == model && experiment.name.as_str() == name
+    };
     look.leads(format_args!("the experiment `{name}`, {id},"), found, fits);
 }
 
@@ -136,6 +137,8 @@ pub(super) fn experiment_order<R: Read>(look: &mut Look<'_, R>) {
     let Some(ordinal) = ordinal.map(u32::from_be_bytes) else { return look.malformed() };
     let id = ExperimentId(key::last_id(look.value()));
     let found = experiments::get(look.reader, id);
-    let fits = |experiment: &Experiment| experiment.model.0 == model && experiment.ordinal == ordinal;
+    let fits = |experiment: &Experiment| {
+        experiment.stamp.trashed_at.is_none() && experiment.model.0 == model && experiment.ordinal == ordinal
+    };
     look.leads(format_args!("the experiment {id} at place {ordinal} of {}", ModelId(model)), found, fits);
 }

@@ -1,13 +1,15 @@
-//! Datasets, their entries and versions, and the records of images.
+//! Datasets, their entries and versions, the records of images, and the trash.
 
 use super::super::key::{self, Key};
 use super::super::tx::Read;
-use super::super::{blobs, datasets, manifests, models};
+use super::super::manifests::{self, Slot};
+use super::super::{blobs, datasets, experiments, models, trash};
 use super::look::Look;
 use crate::domain::dataset::{Dataset, DatasetVersion, Digest, Entry, FrozenVersion, VersionNumber};
 use crate::domain::error::Result;
-use crate::domain::ids::DatasetId;
+use crate::domain::ids::{DatasetId, ModelId, TrashId};
 use crate::domain::name::Label;
+use crate::domain::trash::{TrashItem, Trashed};
 
 pub(super) fn dataset<R: Read>(look: &mut Look<'_, R>) {
     let Some(dataset) = look.decoded("dataset", datasets::decode(look.value())) else { return };
@@ -60,6 +62,14 @@ impl Sum {
             digest: self.digest.with(manifests::entry_hash(entry)),
         }
     }
+
+    fn without(self, is_labelled: bool, entry_hash: [u8; 16]) -> Self {
+        Self {
+            images: self.images.saturating_sub(1),
+            labelled: self.labelled.saturating_sub(u64::from(is_labelled)),
+            digest: self.digest.without(entry_hash),
+        }
+    }
 }
 
 /// What the entries of a dataset make.
@@ -67,10 +77,10 @@ impl Sum {
 struct Folded {
     head: u64,
     sum: Sum,
-    /// The first number without an entry.
-    gap: Option<u64>,
-    /// True where images were taken out again: numbers of earlier versions cannot be told then.
-    has_removed: bool,
+    /// Numbers without an entry, or with one that cannot be read.
+    missing: u64,
+    /// Removals of entries that are not stored any more: each of them explains a missing number.
+    forgotten: u64,
     /// Frozen versions that say something else than the entries do, as they should be.
     wrong: Vec<FrozenVersion>,
 }
@@ -87,7 +97,7 @@ fn fold(reader: &impl Read, dataset: &Dataset, start: Sum) -> Result<Folded> {
         while let Some(pair) = versions.next_if(is_due) {
             // One that does not decode is found at its own key.
             let Ok(frozen) = datasets::decode_frozen(&pair?.1) else { continue };
-            if frozen.version.number.0 == number && Sum::of(&frozen) != folded.sum && !folded.has_removed {
+            if frozen.version.number.0 == number && Sum::of(&frozen) != folded.sum {
                 let Sum { images, labelled, digest } = folded.sum;
                 folded.wrong.push(FrozenVersion { images, labelled, digest, ..frozen });
             }
@@ -98,37 +108,37 @@ fn fold(reader: &impl Read, dataset: &Dataset, start: Sum) -> Result<Folded> {
     for pair in reader.prefix(of(key::ENTRY)) {
         let (key, value) = pair?;
         let number = key::last_id(&key);
-        if number != folded.head + 1 && folded.gap.is_none() {
-            folded.gap = Some(folded.head + 1);
-        }
+        folded.missing += number.saturating_sub(folded.head + 1);
         folded.head = number;
-        let Ok((entry, removed_in)) = manifests::decode(&value) else {
+        match manifests::decode(&value) {
+            Ok(Slot::Added(entry, _)) => folded.sum = folded.sum.with(&entry),
+            Ok(Slot::Removed { part, sequence, is_labelled, entry_hash }) => {
+                // An entry that was forgotten was not counted either.
+                if part == dataset.id && reader.get(&manifests::entry_key(part, sequence))?.is_none() {
+                    folded.forgotten += 1;
+                } else {
+                    folded.sum = folded.sum.without(is_labelled, entry_hash);
+                }
+            }
             // What cannot be read cannot be counted; it is found at its own key.
-            folded.gap.get_or_insert(number);
-            continue;
-        };
-        match removed_in {
-            None => folded.sum = folded.sum.with(&entry),
-            Some(_) => folded.has_removed = true,
+            Err(_) => folded.missing += 1,
         }
-        if folded.gap.is_none() {
-            judge(number, &mut folded)?;
-        }
+        judge(number, &mut folded)?;
     }
     Ok(folded)
 }
 
 fn compare<R: Read>(look: &mut Look<'_, R>, who: &str, dataset: &Dataset, folded: Folded) {
-    let Folded { head, sum, gap, has_removed, wrong } = folded;
-    // Taking images out makes versions without an entry.
-    if let Some(gap) = gap.filter(|_| !has_removed) {
-        return look.problem(format!("entry {gap} of {who} is missing or cannot be read"));
+    let Folded { head, sum, missing, forgotten, wrong } = folded;
+    if missing != forgotten {
+        let missing = missing.abs_diff(forgotten);
+        return look.problem(format!("{missing} entries of {who} are missing or cannot be read"));
     }
-    if head < dataset.head.0 && !has_removed {
+    if head < dataset.head.0 {
         return look.problem(format!("{who} has {} entries, and {head} are stored", dataset.head.0));
     }
     let own = Sum { images: dataset.images, labelled: dataset.labelled, digest: dataset.digest };
-    if head > dataset.head.0 || (own != sum && gap.is_none()) {
+    if head > dataset.head.0 || own != sum {
         let what =
             format!("{who} holds {} images, and its record counts {}, or another digest", sum.images, own.images);
         let Sum { images, labelled, digest } = sum;
@@ -152,20 +162,82 @@ pub(super) fn dataset_name<R: Read>(look: &mut Look<'_, R>) {
     let id = DatasetId(key::last_id(look.value()));
     let found = datasets::get(look.reader, id);
     let fits =
-        |dataset: &Dataset| dataset.model.0 == model && dataset.name.as_ref().is_some_and(|own| own.as_str() == name);
+        |dataset: &Dataset| {
+            let is_own = dataset.name.as_ref().is_some_and(|own| own.as_str() == name);
+            dataset.stamp.trashed_at.is_none() && dataset.model.0 == model && is_own
+        };
     look.leads(format_args!("the dataset `{name}`, {id},"), found, fits);
 }
 
 pub(super) fn entry<R: Read>(look: &mut Look<'_, R>) {
     let Some([dataset, number]) = look.ids() else { return };
-    let Some((entry, _)) = look.decoded("entry", manifests::decode(look.value())) else { return };
+    let Some(slot) = look.decoded("entry", manifests::decode(look.value())) else { return };
     let dataset = DatasetId(dataset);
+    let (entry, removed_in) = match slot {
+        Slot::Added(entry, removed_in) => (entry, removed_in),
+        Slot::Removed { part, sequence, .. } => {
+            let who = format!("removal {number} of {dataset}");
+            look.expect(&who, "its dataset", datasets::get(look.reader, dataset));
+            if part != dataset {
+                let index = manifests::removed_key(dataset, part, sequence);
+                look.index(&who, "entry", index, &number.to_be_bytes());
+            }
+            return;
+        }
+    };
     let who = format!("entry {number} of {dataset}, `{}`", entry.name.as_str());
     look.expect(&who, "its dataset", datasets::get(look.reader, dataset));
     look.expect(&who, format_args!("the image {}", entry.hash), blobs::get(look.reader, entry.hash));
+    if let Some(version) = removed_in {
+        let found = look.reader.get(&manifests::entry_key(dataset, version.0));
+        look.expect(&who, format_args!("its removal in version {}", version.0), found);
+    }
     let mut index = manifests::name_prefix(dataset, entry.label.as_ref(), &entry.name);
     index.extend_from_slice(&number.to_be_bytes());
     look.index(&who, "name", index, &[]);
+}
+
+pub(super) fn removed<R: Read>(look: &mut Look<'_, R>) {
+    let Some([dataset, part, sequence]) = look.ids() else { return };
+    let number = key::last_id(look.value());
+    let found = look.reader.get(&manifests::entry_key(DatasetId(dataset), number));
+    let fits = |found: &sled::IVec| match manifests::decode(found) {
+        Ok(Slot::Removed { part: own, sequence: at, .. }) => (own.0, at) == (part, sequence),
+        Ok(Slot::Added(..)) => false,
+        // That is found at its own key.
+        Err(_) => true,
+    };
+    look.leads(format_args!("removal {number} of {}", DatasetId(dataset)), found, fits);
+}
+
+pub(super) fn trash<R: Read>(look: &mut Look<'_, R>) {
+    let Some(item) = look.decoded("trash item", trash::decode(look.value())) else { return };
+    let who = format!("{}, the {} `{}` in the trash,", item.id, item.what.kind(), item.name);
+    if !look.is_at(&who, &trash::record_key(item.id)) {
+        return;
+    }
+    look.index(&who, "model's list", trash::listed_key(item.model, item.id), &[]);
+    look.expect(&who, format_args!("its model {}", item.model), models::get(look.reader, item.model));
+    match item.what {
+        Trashed::Model => {}
+        Trashed::Experiment(id) => {
+            look.expect(&who, format_args!("its experiment {id}"), experiments::get(look.reader, id));
+        }
+        Trashed::Dataset(id) => {
+            look.expect(&who, format_args!("its dataset {id}"), datasets::get(look.reader, id));
+        }
+        Trashed::Image(removal) => {
+            let id = removal.version.dataset;
+            look.expect(&who, format_args!("its dataset {id}"), datasets::get(look.reader, id));
+        }
+    }
+}
+
+pub(super) fn trash_of_model<R: Read>(look: &mut Look<'_, R>) {
+    let Some([model, item]) = look.ids() else { return };
+    let id = TrashId(item);
+    let found = trash::get(look.reader, id);
+    look.leads(format_args!("{id} of {}", ModelId(model)), found, |item: &TrashItem| item.model.0 == model);
 }
 
 pub(super) fn entry_name<R: Read>(look: &mut Look<'_, R>) {
@@ -179,7 +251,8 @@ pub(super) fn entry_name<R: Read>(look: &mut Look<'_, R>) {
     };
     let found = look.reader.get(&manifests::entry_key(dataset, number));
     let fits = |found: &sled::IVec| match manifests::decode(found) {
-        Ok((entry, _)) => {
+        Ok(Slot::Removed { .. }) => false,
+        Ok(Slot::Added(entry, _)) => {
             entry.label.as_ref().map_or("", Label::as_str).as_bytes() == label && entry.name.as_str().as_bytes() == name
         }
         // That is found at the entry's own key.

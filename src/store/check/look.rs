@@ -10,8 +10,17 @@ use crate::domain::stamp::Timestamp;
 use std::fmt::Display;
 
 /// Families whose keys end in an id of the one sequence.
-pub(super) const FAMILIES_WITH_IDS: [u8; 8] =
-    [key::MODEL, key::EXPERIMENT, key::DATASET, key::RUN, key::SWEEP, key::ACCOUNT, key::TOKEN, key::WEBHOOK];
+pub(super) const FAMILIES_WITH_IDS: [u8; 9] = [
+    key::MODEL,
+    key::EXPERIMENT,
+    key::DATASET,
+    key::RUN,
+    key::SWEEP,
+    key::ACCOUNT,
+    key::TOKEN,
+    key::WEBHOOK,
+    key::TRASH,
+];
 
 /// How old has to be what nobody seems to need: what is just being made looks like it.
 const OLD_MS: u64 = 24 * 60 * 60 * 1000;

@@ -17,6 +17,7 @@ mod tests;
 use super::codec;
 use super::key::{self, Key};
 use super::tx::{Read, Tx};
+use super::manifests::Slot;
 use super::{Store, blobs};
 use crate::domain::blob::ContentHash;
 use crate::domain::error::Result;
@@ -158,6 +159,7 @@ fn judge<R: Read>(reader: &R, now: Timestamp, key: &[u8], value: &[u8]) -> Vec<N
         key::DATASET_NAME => images::dataset_name(&mut look),
         key::ENTRY => images::entry(&mut look),
         key::ENTRY_NAME => images::entry_name(&mut look),
+        key::REMOVED => images::removed(&mut look),
         key::VERSION => images::version(&mut look),
         key::BLOB => images::blob(&mut look),
         key::RUN => runs::run(&mut look),
@@ -181,6 +183,8 @@ fn judge<R: Read>(reader: &R, now: Timestamp, key: &[u8], value: &[u8]) -> Vec<N
         key::TOKEN_OF_ACCOUNT => accounts::token_of_account(&mut look),
         key::SHARE => accounts::share(&mut look, true),
         key::SHARED_WITH => accounts::share(&mut look, false),
+        key::TRASH => images::trash(&mut look),
+        key::TRASH_OF_MODEL => images::trash_of_model(&mut look),
         key::WEBHOOK => accounts::webhook(&mut look),
         key::WEBHOOK_DELIVERY => accounts::delivery(&mut look),
         other => look.problem(format!("a record of family {other:#04x}, which this release does not know")),
@@ -220,7 +224,7 @@ fn references<R: Read>(reader: &R, images: u64, say: &mut dyn FnMut(Seen) -> Res
             }
         }
         for pair in reader.prefix(vec![key::ENTRY]) {
-            if let Ok((entry, _)) = super::manifests::decode(&pair?.1)
+            if let Ok(Slot::Added(entry, _)) = super::manifests::decode(&pair?.1)
                 && let Some(left) = open.get_mut(&entry.hash)
             {
                 *left -= 1;

@@ -17,7 +17,8 @@ pub(super) fn result<R: Read>(look: &mut Look<'_, R>) {
     }
     let found = experiments::get(look.reader, result.experiment);
     let Some(experiment) = look.expect(&who, "its experiment", found) else { return };
-    for scope in results::scopes(experiment.model, experiment.id) {
+    let Ok(shown) = results::shown_in(look.reader, experiment.model, &result) else { return };
+    for scope in shown.into_iter().flatten() {
         look.index(&who, "score", results::score_key(scope, &result), &results::pointer(&result));
     }
     let Some(run) = look.expect(&who, format_args!("its run {}", result.run), runs::get(look.reader, result.run))
@@ -57,7 +58,14 @@ pub(super) fn score<R: Read>(look: &mut Look<'_, R>) {
         Scope::Model(owner) => model == Some(owner),
         Scope::Experiment(_) => true,
     };
-    if !is_own || result.is_none_or(|result| results::score_key(scope, &result)[1..] != *look.key()) {
+    let is_shown = |result: &ExperimentResult| {
+        results::score_key(scope, result)[1..] == *look.key()
+            && model.is_some_and(|model| {
+                // What cannot be read is found at its own key.
+                results::shown_in(look.reader, model, result).map_or(true, |shown| shown.contains(&Some(scope)))
+            })
+    };
+    if !is_own || !result.as_ref().is_some_and(is_shown) {
         look.stale(format!("a score of {experiment} on {dataset}"));
     }
 }

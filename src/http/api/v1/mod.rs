@@ -10,6 +10,7 @@ mod session;
 mod shares;
 mod sweeps;
 mod tokens;
+mod trash;
 mod webhooks;
 
 use crate::domain::error::Result;
@@ -32,6 +33,7 @@ pub fn configure(routes: &mut Routes<'_>) {
     shares::configure(routes);
     sweeps::configure(routes);
     tokens::configure(routes);
+    trash::configure(routes);
     webhooks::configure(routes);
 }
 

@@ -1,0 +1,232 @@
+//! `DELETE` of models, datasets, experiments and images, and `/api/v1/trash`, where they go first.
+
+use super::page::{self, Page};
+use super::{answer, done, time};
+use crate::domain::account::{Change, Permit, View};
+use crate::domain::error::{Error, Result};
+use crate::domain::ids::{ParseIdError, TrashId};
+use crate::domain::name::{ImageName, Label, Name};
+use crate::domain::trash::Trashed;
+use crate::http::auth::Granted;
+use crate::http::body::OptionalJson;
+use crate::http::error::Shape;
+use crate::http::parameters::Parameters;
+use crate::http::routes::{Routes, at};
+use crate::service::Services;
+use crate::service::trash::{Figures, Freed, Target, TrashView};
+use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+
+pub(super) fn configure(routes: &mut Routes<'_>) {
+    routes.add(at("/api/v1/models/{model}", Shape::Problem).delete(delete_model));
+    routes.add(at("/api/v1/models/{model}/experiments/{experiment}", Shape::Problem).delete(delete_experiment));
+    routes.add(at("/api/v1/models/{model}/datasets/{dataset}", Shape::Problem).delete(delete_dataset));
+    routes.add(at("/api/v1/models/{model}/images", Shape::Problem).delete(delete_image));
+    routes.add(at("/api/v1/trash", Shape::Problem).get(list).delete(empty));
+    routes.add(at("/api/v1/trash/{id}", Shape::Problem).get(get).delete(purge));
+    routes.add(at("/api/v1/trash/{id}/restore", Shape::Problem).post(restore));
+}
+
+/// Something in the trash as `/api/v1` shows it.
+#[derive(Serialize)]
+struct TrashBody {
+    /// Null for what was only asked about.
+    id: Option<String>,
+    kind: &'static str,
+    name: String,
+    model: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
+    deleted_at: String,
+    expires_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frees: Option<FreesBody>,
+}
+
+#[derive(Serialize)]
+struct FreesBody {
+    bytes: u64,
+    images: u64,
+    images_in_all: u64,
+    image_bytes: u64,
+    runs: u64,
+    run_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct FreedBody {
+    items: u64,
+    images: u64,
+    runs: u64,
+    bytes: u64,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Restore {
+    name: Option<String>,
+}
+
+impl From<TrashView> for TrashBody {
+    fn from(view: TrashView) -> Self {
+        let TrashView { item, model, expires_at, figures } = view;
+        let label = match &item.what {
+            Trashed::Image(removal) => {
+                removal.entry.label.as_ref().map(|label| label.as_str().to_owned())
+            }
+            _ => None,
+        };
+        Self {
+            id: Some(item.id.to_string()),
+            kind: item.what.kind(),
+            name: item.name,
+            model,
+            label,
+            deleted_at: time(item.stamp.created_at),
+            expires_at: time(expires_at),
+            frees: figures.map(FreesBody::from),
+        }
+    }
+}
+
+impl From<Figures> for FreesBody {
+    fn from(figures: Figures) -> Self {
+        Self {
+            bytes: figures.freed_image_bytes + figures.freed_run_bytes,
+            images: figures.freed_images,
+            images_in_all: figures.images,
+            image_bytes: figures.freed_image_bytes,
+            runs: figures.runs,
+            run_bytes: figures.freed_run_bytes,
+        }
+    }
+}
+
+impl From<Freed> for FreedBody {
+    fn from(Freed { items, images, runs, bytes }: Freed) -> Self {
+        Self { items, images, runs, bytes }
+    }
+}
+
+/// Reads `dry_run`.
+fn dry_run(parameters: &Parameters) -> Result<bool> {
+    match parameters.optional("dry_run") {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Error::parameter("dry_run is true or false")),
+    }
+}
+
+async fn delete(
+    permit: Permit<Change>,
+    services: &Services,
+    request: &HttpRequest,
+    model: &str,
+    target: impl FnOnce(&Parameters) -> Result<Target>,
+) -> HttpResponse {
+    let parameters = Parameters::from_query(request.query_string());
+    let outcome = async {
+        let only_asks = dry_run(&parameters)?;
+        let model = Name::parse("model", model)?;
+        let mut body: TrashBody = services.delete(permit, model, target(&parameters)?, only_asks).await?.into();
+        if only_asks {
+            body.id = None;
+        }
+        Ok(body)
+    };
+    answer(outcome.await)
+}
+
+async fn delete_model(
+    Granted(permit): Granted<Change>,
+    services: Data<Services>,
+    request: HttpRequest,
+    path: Path<String>,
+) -> HttpResponse {
+    delete(permit, &services, &request, &path, |_| Ok(Target::Model)).await
+}
+
+async fn delete_experiment(
+    Granted(permit): Granted<Change>,
+    services: Data<Services>,
+    request: HttpRequest,
+    path: Path<(String, String)>,
+) -> HttpResponse {
+    let (model, experiment) = path.into_inner();
+    let target = |_: &Parameters| Name::parse("experiment", &experiment).map(Target::Experiment);
+    delete(permit, &services, &request, &model, target).await
+}
+
+async fn delete_dataset(
+    Granted(permit): Granted<Change>,
+    services: Data<Services>,
+    request: HttpRequest,
+    path: Path<(String, String)>,
+) -> HttpResponse {
+    let (model, dataset) = path.into_inner();
+    let target = |_: &Parameters| Name::parse("dataset", &dataset).map(Target::Dataset);
+    delete(permit, &services, &request, &model, target).await
+}
+
+async fn delete_image(
+    Granted(permit): Granted<Change>,
+    services: Data<Services>,
+    request: HttpRequest,
+    path: Path<String>,
+) -> HttpResponse {
+    let target = |parameters: &Parameters| {
+        let name = parameters.required("name")?;
+        if name.contains(char::is_control) {
+            return Err(Error::parameter("name has a control character, which no image's name has"));
+        }
+        Ok(Target::Image {
+            dataset: parameters.optional_name("dataset")?,
+            label: parameters.optional("label").map(Label::parse).transpose()?,
+            name: ImageName::from_store(name.to_owned()),
+        })
+    };
+    delete(permit, &services, &request, &path, target).await
+}
+
+fn id(path: &str) -> Result<TrashId> {
+    path.parse().map_err(|error: ParseIdError| Error::parameter(error.to_string()))
+}
+
+async fn list(Granted(permit): Granted<View>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
+    let parameters = Parameters::from_query(request.query_string());
+    let page = || {
+        let (limit, after) = (page::limit(&parameters)?, page::cursor(&parameters)?);
+        let (found, next) = services.trash(permit, after, limit)?;
+        let data = found.into_iter().map(TrashBody::from).collect::<Vec<_>>();
+        Ok(Page { data, next_cursor: next.map(|id| id.to_string()) })
+    };
+    answer(page())
+}
+
+async fn get(Granted(permit): Granted<View>, services: Data<Services>, path: Path<String>) -> HttpResponse {
+    let outcome = async { services.trash_item(permit, id(&path)?).await.map(TrashBody::from) };
+    answer(outcome.await)
+}
+
+async fn restore(
+    Granted(permit): Granted<Change>,
+    services: Data<Services>,
+    path: Path<String>,
+    OptionalJson(Restore { name }): OptionalJson<Restore>,
+) -> HttpResponse {
+    let outcome = async {
+        let name = name.map(|name| Name::parse("name", &name)).transpose()?;
+        services.restore(permit, id(&path)?, name).await
+    };
+    done(outcome.await)
+}
+
+async fn purge(Granted(permit): Granted<Change>, services: Data<Services>, path: Path<String>) -> HttpResponse {
+    let outcome = async { services.purge(permit, id(&path)?).await.map(FreedBody::from) };
+    answer(outcome.await)
+}
+
+async fn empty(Granted(permit): Granted<Change>, services: Data<Services>) -> HttpResponse {
+    answer(services.empty_trash(permit).await.map(FreedBody::from))
+}

@@ -1,0 +1,368 @@
+//! Removing for good what is in the trash: on demand, and by itself when its time has come.
+//!
+//! Each step is done a few records at a time and may be repeated, and the item itself goes last. Files of runs go before
+//! their records; files of images go after, while nobody stores any: what refers to bytes always finds them.
+
+use super::figures::datasets_of;
+use super::{Services, TrashItem, Trashed, concerns, experiments_of, reached};
+use crate::care;
+use crate::domain::account::{Actor, Change, Permit};
+use crate::domain::blob::Blob;
+use crate::domain::dataset::Dataset;
+use crate::domain::error::{Code, Error, Result};
+use crate::domain::event::EventKind;
+use crate::domain::ids::{DatasetId, ExperimentId, TrashId};
+use crate::domain::trash::Stage;
+use crate::service::{CHUNK, access};
+use crate::store::manifests::{self, Slot};
+use crate::store::{Store, Tx, blobs, datasets, experiments, models, results, runs, shares, trash};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// How often the trash is looked at.
+const EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// What became free.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Freed {
+    /// Things that were removed for good.
+    pub items: u64,
+    /// Images whose bytes went.
+    pub images: u64,
+    /// Runs that went with their files.
+    pub runs: u64,
+    /// Bytes, of both.
+    pub bytes: u64,
+}
+
+impl Services {
+    /// Removes something in the trash for good.
+    ///
+    /// # Errors
+    /// `not_found`; `forbidden`; `conflict` while one of its runs still ends, while a copy of a dataset needs it, or while
+    /// a backup is taken.
+    pub async fn purge(&self, permit: Permit<Change>, id: TrashId) -> Result<Freed> {
+        let store = &self.parts.store;
+        let item = reached(store, id, |model| access::reaches_trash(store, permit, model))?;
+        let _turn = Arc::clone(&self.care).try_acquire_owned().map_err(|_| care::busy())?;
+        self.remove(permit.actor(), item).await
+    }
+
+    /// Removes everything in the trash that the actor may; what cannot go yet stays.
+    ///
+    /// # Errors
+    /// `conflict` while a backup is taken.
+    pub async fn empty_trash(&self, permit: Permit<Change>) -> Result<Freed> {
+        let turn = Arc::clone(&self.care).try_acquire_owned().map_err(|_| care::busy())?;
+        let may = |item: &TrashItem| access::reaches_trash(&self.parts.store, permit, item.model).unwrap_or(false);
+        self.remove_all(permit.actor(), may, &turn).await
+    }
+
+    /// Looks after the trash for as long as the server runs.
+    pub async fn keep_trash(&self) {
+        loop {
+            if let Err(error) = self.tend_trash().await {
+                tracing::warn!(%error, "the trash could not be emptied; it is tried again in an hour");
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    /// Finishes what was begun, and removes what has lain long enough.
+    async fn tend_trash(&self) -> Result<()> {
+        let mut after = None;
+        loop {
+            let page = trash::page(&self.parts.store, after, CHUNK)?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            for item in page {
+                self.drive(item).await?;
+            }
+        }
+        let turn = Arc::clone(&self.care).acquire_owned().await.map_err(Error::internal)?;
+        let (now, kept) = (self.now(), self.parts.limits.trash_ms);
+        let is_due = |item: &TrashItem| item.stage == Stage::Purging || item.expires_at(kept) <= now;
+        let freed = self.remove_all(Actor::LOCAL, is_due, &turn).await?;
+        if freed.items > 0 {
+            tracing::info!(items = freed.items, images = freed.images, bytes = freed.bytes, "the trash was emptied");
+        }
+        Ok(())
+    }
+
+    async fn remove_all(
+        &self,
+        actor: Actor,
+        is_meant: impl Fn(&TrashItem) -> bool,
+        _turn: &OwnedSemaphorePermit,
+    ) -> Result<Freed> {
+        let mut freed = Freed::default();
+        let mut after = None;
+        loop {
+            let page = trash::page(&self.parts.store, after, CHUNK)?;
+            let Some(last) = page.last() else { return Ok(freed) };
+            after = Some(last.id);
+            for item in page.into_iter().filter(&is_meant) {
+                let id = item.id;
+                match self.remove(actor, item).await {
+                    Ok(more) => {
+                        freed.items += more.items;
+                        freed.images += more.images;
+                        freed.runs += more.runs;
+                        freed.bytes += more.bytes;
+                    }
+                    // It went with its model, or has to stay for now.
+                    Err(error) if matches!(error.code, Code::Conflict | Code::NotFound) => {
+                        tracing::debug!(%id, %error, "stays in the trash");
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+
+    async fn remove(&self, actor: Actor, item: TrashItem) -> Result<Freed> {
+        let (id, now) = (item.id, self.now());
+        let begin = self.parts.store.settle(move |tx| {
+            let mut item = reached(tx, id, |_| Ok(true))?;
+            check_nobody_needs(tx, &item)?;
+            if item.stage != Stage::Purging {
+                item.stage = Stage::Purging;
+                trash::put(tx, &item)?;
+                tx.event(actor, now, EventKind::Purged, id.0, item.model.0)?;
+            }
+            Ok(item)
+        });
+        let item = begin.await?;
+        let mut broom = Broom { services: self, store: self.parts.store.clone(), item, freed: Freed::default() };
+        broom.sweep().await?;
+        Ok(Freed { items: 1, ..broom.freed })
+    }
+}
+
+/// Refuses what is still needed.
+fn check_nobody_needs(tx: &Tx<'_>, item: &TrashItem) -> Result<()> {
+    if let Some(run) = runs::leased(tx)?.iter().find(|run| concerns(item, run)) {
+        return Err(Error::new(Code::Conflict, format!("{} is being stopped; try again in a moment", run.id)));
+    }
+    if let Trashed::Dataset(id) = item.what {
+        for other in datasets_of(tx, item.model)? {
+            let other = datasets::must_get(tx, other)?;
+            if other.base.is_some_and(|base| base.dataset == id) {
+                let message = format!("the dataset `{}` began as a copy of it, and needs its images", other.name_text());
+                return Err(Error::new(Code::Conflict, message));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes one item.
+struct Broom<'a> {
+    services: &'a Services,
+    store: Store,
+    item: TrashItem,
+    freed: Freed,
+}
+
+impl Broom<'_> {
+    async fn sweep(&mut self) -> Result<()> {
+        let (item, model) = (self.item.clone(), self.item.model);
+        match item.what.clone() {
+            Trashed::Model => {
+                self.runs().await?;
+                for id in experiments_of(&self.store, model)? {
+                    self.experiment(id).await?;
+                }
+                for id in datasets_of(&self.store, model)? {
+                    self.dataset(id).await?;
+                }
+                self.model().await
+            }
+            Trashed::Experiment(id) => {
+                self.runs().await?;
+                self.experiment(id).await?;
+                self.done(move |tx| Ok(trash::delete(tx, &item))).await
+            }
+            Trashed::Dataset(id) => {
+                self.results_on(id).await?;
+                self.runs().await?;
+                self.images_in_trash(id).await?;
+                self.dataset(id).await?;
+                self.done(move |tx| Ok(trash::delete(tx, &item))).await
+            }
+            Trashed::Image(removal) => {
+                let write = move |tx: &mut Tx<'_>| {
+                    trash::delete(tx, &item);
+                    let is_forgotten = manifests::forget(tx, &removal)?;
+                    let last = if is_forgotten { blobs::release(tx, removal.entry.hash)? } else { None };
+                    Ok(((), last.into_iter().collect()))
+                };
+                self.images(write).await
+            }
+        }
+    }
+
+    async fn done(&self, write: impl FnOnce(&mut Tx<'_>) -> Result<()> + Send + 'static) -> Result<()> {
+        self.store.settle(write).await
+    }
+
+    /// Runs what takes references away, and removes the bytes that nothing refers to then. Nobody stores any meanwhile:
+    /// they could be the same.
+    async fn images<T: Send + 'static>(
+        &mut self,
+        write: impl FnOnce(&mut Tx<'_>) -> Result<(T, Vec<Blob>)> + Send + 'static,
+    ) -> Result<T> {
+        let _nobody_stores = self.services.storing.write().await;
+        let (answer, last) = self.store.settle(write).await?;
+        if last.is_empty() {
+            return Ok(answer);
+        }
+        let blobs = Arc::clone(&self.services.parts.blobs);
+        self.freed.images += last.len() as u64;
+        self.freed.bytes += last.iter().map(|blob| blob.size).sum::<u64>();
+        let removed = tokio::task::spawn_blocking(move || last.iter().try_for_each(|blob| blobs.remove(blob.hash)));
+        removed.await.map_err(Error::internal)?.map_err(Error::internal)?;
+        Ok(answer)
+    }
+
+    /// The runs that it concerns, with their files. A best result that goes is replaced before its run goes.
+    async fn runs(&mut self) -> Result<()> {
+        let mut after = None;
+        loop {
+            let page = runs::page(&self.store, self.item.model, after, CHUNK)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.id);
+            let mine: Vec<_> = page.into_iter().filter(|run| concerns(&self.item, run)).collect();
+            if mine.is_empty() {
+                continue;
+            }
+            let (model, of_runs) = (self.item.model, mine.clone());
+            let hide = self.store.settle(move |tx| {
+                for run in &of_runs {
+                    let result = results::get(tx, run.spec.experiment, run.spec.version.dataset)?;
+                    let own: Vec<_> = result.into_iter().filter(|result| result.run == run.id).collect();
+                    if !own.is_empty() {
+                        results::delete(tx, model, &own)?;
+                    }
+                }
+                Ok(())
+            });
+            hide.await?;
+            let (files, ids) = (Arc::clone(&self.services.parts.files), mine.iter().map(|run| run.id).collect::<Vec<_>>());
+            let removed = tokio::task::spawn_blocking(move || {
+                ids.into_iter().try_fold(0, |sum, id| {
+                    let size = files.size(id)?;
+                    files.remove(id).map(|()| sum + size)
+                })
+            });
+            let removed: std::io::Result<u64> = removed.await.map_err(Error::internal)?;
+            self.freed.bytes += removed.map_err(Error::internal)?;
+            self.freed.runs += mine.len() as u64;
+            self.done(move |tx| mine.iter().try_for_each(|run| runs::delete(tx, run))).await?;
+        }
+    }
+
+    /// An experiment and its results; its runs are gone.
+    async fn experiment(&self, id: ExperimentId) -> Result<()> {
+        let model = self.item.model;
+        let Some(experiment) = experiments::get(&self.store, id)? else { return Ok(()) };
+        let of_experiment = results::of_experiment(&self.store, id)?;
+        for some in of_experiment.chunks(CHUNK) {
+            let some = some.to_vec();
+            self.done(move |tx| results::delete(tx, model, &some)).await?;
+        }
+        self.done(move |tx| experiments::delete(tx, &experiment)).await
+    }
+
+    /// What experiments brought on a dataset.
+    async fn results_on(&self, dataset: DatasetId) -> Result<()> {
+        let model = self.item.model;
+        for some in experiments_of(&self.store, model)?.chunks(CHUNK) {
+            let some = some.to_vec();
+            let remove = move |tx: &mut Tx<'_>| {
+                for id in some {
+                    let found: Vec<_> = results::get(tx, id, dataset)?.into_iter().collect();
+                    results::delete(tx, model, &found)?;
+                }
+                Ok(())
+            };
+            self.done(remove).await?;
+        }
+        Ok(())
+    }
+
+    /// Images of a dataset that were in the trash before it.
+    async fn images_in_trash(&self, dataset: DatasetId) -> Result<()> {
+        let mut after = None;
+        loop {
+            let page = trash::of_model(&self.store, self.item.model, after, CHUNK)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.id);
+            let is_of = |item: &TrashItem| matches!(&item.what, Trashed::Image(removal) if removal.version.dataset == dataset);
+            let mine: Vec<_> = page.into_iter().filter(is_of).collect();
+            self.done(move |tx| Ok(mine.iter().for_each(|item| trash::delete(tx, item)))).await?;
+        }
+    }
+
+    /// A dataset with its entries; the last reference to an image takes its bytes along.
+    async fn dataset(&mut self, id: DatasetId) -> Result<()> {
+        let Some(dataset) = datasets::get(&self.store, id)? else { return Ok(()) };
+        self.empty(&dataset).await?;
+        loop {
+            let left = self.store.settle(move |tx| datasets::forget_versions(tx, id, CHUNK)).await?;
+            if left == 0 {
+                break;
+            }
+        }
+        self.done(move |tx| datasets::delete(tx, &dataset)).await
+    }
+
+    async fn empty(&mut self, dataset: &Dataset) -> Result<()> {
+        let id = dataset.id;
+        loop {
+            let page = manifests::slots(&self.store, id, 0, CHUNK)?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            let write = move |tx: &mut Tx<'_>| {
+                let mut last = Vec::new();
+                for (sequence, slot) in &page {
+                    manifests::delete(tx, id, *sequence, slot);
+                    if let Slot::Added(entry, _) = slot {
+                        last.extend(blobs::release(tx, entry.hash)?);
+                    }
+                }
+                Ok(((), last))
+            };
+            self.images(write).await?;
+        }
+    }
+
+    /// The model itself, once nothing else of it is left.
+    async fn model(&self) -> Result<()> {
+        let model = self.item.model;
+        loop {
+            let left = self.store.settle(move |tx| {
+                let shared = shares::of_model(tx, model, CHUNK)?;
+                shared.iter().for_each(|shared| shares::delete(tx, model, shared.account));
+                let items = trash::of_model(tx, model, None, CHUNK + 1)?;
+                let others: Vec<_> = items.iter().filter(|item| item.what != Trashed::Model).collect();
+                others.iter().for_each(|item| trash::delete(tx, item));
+                Ok(shared.len() + others.len())
+            });
+            if left.await? == 0 {
+                break;
+            }
+        }
+        let item = self.item.clone();
+        self.done(move |tx| {
+            if let Some(model) = models::get(tx, model)? {
+                models::delete(tx, &model)?;
+            }
+            trash::delete(tx, &item);
+            Ok(())
+        })
+        .await
+    }
+}
