@@ -1,5 +1,6 @@
 //! The composition root: the only file that builds everything.
 
+use crate::allocator;
 use crate::blob::{BlobStore, LocalBlobs};
 use crate::config::Config;
 use crate::domain::prediction::Predictor;
@@ -10,7 +11,9 @@ use crate::executor::local::{self, LocalPool};
 use crate::executor::predictor::{self, CommandPredictor};
 use crate::executor::run_folder::RunFolders;
 use crate::executor::warm::{self, WarmPredictor};
-use crate::http;
+use crate::http::limits::client::ForwardedHeader;
+use crate::http::tls::{self, Tls, TlsError};
+use crate::http::{self, limits};
 use crate::ingest::fetch::{FetchPolicy, Fetcher};
 use crate::scheduler::{self, Handle, Scheduled, Scheduler};
 use crate::service::{self, Limits, Services};
@@ -47,6 +50,9 @@ pub enum ServerError {
     /// The data folder cannot be used.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// Certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Something the server needs cannot be made.
     #[error("{what}: {source}")]
     System {
@@ -91,6 +97,7 @@ impl Server {
     /// # Errors
     /// [`ServerError`] saying what to do.
     pub fn start(config: Config, runtime: &tokio::runtime::Handle) -> Result<Self, ServerError> {
+        let http = http_settings(&config)?;
         let listener = TcpListener::bind(config.listen)
             .map_err(|source| ServerError::Listen { address: config.listen, source })?;
         let options = Options { cache_bytes: config.cache_bytes, min_free_bytes: config.min_free_bytes };
@@ -137,8 +144,7 @@ impl Server {
                 concurrency: config.concurrency,
             },
         });
-        let settings = http::Settings { workers: HTTP_WORKERS, max_connections: config.max_connections };
-        let bound = http::bind(listener, Data::new(services), settings).map_err(system("the server cannot listen"))?;
+        let bound = http::bind(listener, Data::new(services), http).map_err(system("the server cannot listen"))?;
         let prepare = move || {
             // What a guard that was killed as well left behind would write into folders that are used again.
             let orphans = guard::kill_earlier(&folder_id);
@@ -154,6 +160,11 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.bound.address
+    }
+
+    /// The same as a url.
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.bound.secure { "https" } else { "http" }, self.bound.address)
     }
 
     /// Serves until `stop` completes, then ends what runs and settles it.
@@ -191,6 +202,26 @@ impl Server {
         outcome?;
         served.and(settled).map_err(system("the server did not stop cleanly"))
     }
+}
+
+/// How the server listens, with certificate and key where there are some.
+fn http_settings(config: &Config) -> Result<http::Settings, TlsError> {
+    let files = config.tls.as_ref().map(|files| tls::Files { cert: files.cert.clone(), key: files.key.clone() });
+    let header = if config.standard_forwarded { ForwardedHeader::Forwarded } else { ForwardedHeader::XForwardedFor };
+    Ok(http::Settings {
+        workers: HTTP_WORKERS,
+        limits: limits::Settings {
+            connections: config.max_connections,
+            connections_per_address: config.connections_per_address,
+            requests_per_second: config.requests_per_second,
+            burst: config.burst,
+            exempt_loopback: config.exempt_loopback,
+            trusted_proxies: config.trusted_proxies.clone(),
+            forwarded_header: header,
+            after_crowd: allocator::give_back,
+        },
+        tls: files.map(Tls::load).transpose()?,
+    })
 }
 
 /// What carries jobs and predictions out.

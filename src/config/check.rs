@@ -1,11 +1,12 @@
 //! From what was written to what the server works with: bounds, and programs that exist.
 
-use super::{ConfigError, RawConfig, TrainerSection};
+use super::{ConfigError, RawConfig, ServerSection, TrainerSection};
 use crate::domain::sweep::Grid;
 use crate::trainer::backbone;
 use crate::trainer::command::{Command, SearchPath};
+use ipnet::IpNet;
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +23,20 @@ pub struct Config {
     pub max_image_pixels: u64,
     /// Connections at once.
     pub max_connections: usize,
+    /// Connections of one address at once.
+    pub connections_per_address: usize,
+    /// Requests a second of one credential or address; 0 is any number.
+    pub requests_per_second: u32,
+    /// Requests that may come at once before that counts.
+    pub burst: u32,
+    /// Whether clients on this very machine are exempt from these.
+    pub exempt_loopback: bool,
+    /// Proxies whose word on a client's address is taken.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether they say it in `Forwarded` rather than `X-Forwarded-For`.
+    pub standard_forwarded: bool,
+    /// Certificate and key, for TLS.
+    pub tls: Option<TlsFiles>,
     /// Bytes that stay free on the disk.
     pub min_free_bytes: u64,
     /// What the store keeps in memory, in bytes.
@@ -56,13 +71,22 @@ pub struct Config {
     pub own: PathBuf,
 }
 
+/// Where certificate and key lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
 impl RawConfig {
     /// Checks every bound and finds what is to be run.
     ///
     /// # Errors
     /// [`ConfigError`] naming the setting.
     pub fn check(self, surroundings: Surroundings) -> Result<Config, ConfigError> {
-        let Self { server, jobs, trainer, sweep, fetch } = self;
+        let Self { server, jobs, trainer, sweep, fetch, limits, log: _ } = self;
         let bad = |message: String| Err(ConfigError::Value(message));
         let listen: SocketAddr = server.listen.replace("localhost:", "127.0.0.1:").parse().map_err(|_| {
             ConfigError::Value(format!("server.listen is {:?}; give an address such as 127.0.0.1:8080", server.listen))
@@ -80,17 +104,30 @@ impl RawConfig {
         if server.max_upload_bytes == 0 || server.max_image_pixels == 0 || server.max_connections == 0 {
             return bad("server.max_upload_bytes, max_image_pixels and max_connections must be above 0".to_owned());
         }
+        if limits.burst == 0 || limits.connections_per_address == 0 {
+            return bad("limits.burst and limits.connections_per_address must be above 0".to_owned());
+        }
         let grid = Grid::new(&sweep.learning_rates, &sweep.layers, &sweep.steps)
             .map_err(|error| ConfigError::Value(format!("[sweep]: {}", error.message)))?;
         let data_dir = std::path::absolute(&server.data_dir)
             .map_err(|source| ConfigError::File { path: server.data_dir.clone(), source })?;
         let search = &surroundings.search;
+        let trusted_proxies = networks(&server.trusted_proxies)?;
+        let standard_forwarded = is_standard(&server.forwarded_header)?;
+        let tls = tls(&server, search)?;
         Ok(Config {
             listen,
             data_dir,
             max_upload_bytes: server.max_upload_bytes,
             max_image_pixels: server.max_image_pixels,
             max_connections: server.max_connections,
+            connections_per_address: limits.connections_per_address,
+            requests_per_second: limits.requests_per_second,
+            burst: limits.burst,
+            exempt_loopback: limits.exempt_loopback,
+            trusted_proxies,
+            standard_forwarded,
+            tls,
             min_free_bytes: server.min_free_bytes,
             cache_bytes: server.cache_bytes,
             concurrency,
@@ -111,6 +148,50 @@ impl RawConfig {
     }
 }
 
+fn networks(texts: &[String]) -> Result<Vec<IpNet>, ConfigError> {
+    let network = |text: &String| {
+        let one = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
+        one.or_else(|_| text.parse::<IpNet>()).map_err(|_| {
+            ConfigError::Value(format!(
+                "server.trusted_proxies has {text:?}; give addresses and networks such as \"10.0.0.5\" or \"10.0.0.0/8\""
+            ))
+        })
+    };
+    texts.iter().map(network).collect()
+}
+
+/// Whether the header is that of RFC 7239.
+fn is_standard(header: &str) -> Result<bool, ConfigError> {
+    match header.to_ascii_lowercase().as_str() {
+        "x-forwarded-for" => Ok(false),
+        "forwarded" => Ok(true),
+        _ => Err(ConfigError::Value(format!(
+            "server.forwarded_header is {header:?}; it must be \"X-Forwarded-For\" or \"Forwarded\", whichever your proxies \
+             write themselves"
+        ))),
+    }
+}
+
+/// Finds certificate and key, whose relative paths are looked for where scripts are.
+fn tls(server: &ServerSection, search: &SearchPath) -> Result<Option<TlsFiles>, ConfigError> {
+    match (&server.tls_cert, &server.tls_key) {
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert: found(cert, search), key: found(key, search) })),
+        (None, None) => Ok(None),
+        (cert, _) => {
+            let (set, missing) = if cert.is_some() { ("tls_cert", "tls_key") } else { ("tls_key", "tls_cert") };
+            let message = format!("server.{set} is set, but server.{missing} is not; TLS needs both");
+            Err(ConfigError::Value(message))
+        }
+    }
+}
+
+/// The first file of this name where scripts are looked for, or where it would be.
+fn found(file: &Path, search: &SearchPath) -> PathBuf {
+    let mut candidates = search.folders.iter().map(|folder| folder.join(file));
+    let first = candidates.clone().next();
+    candidates.find(|path| path.exists()).or(first).unwrap_or_else(|| file.to_owned())
+}
+
 /// Finds and tries the backbone, whose relative path is looked for where scripts are.
 fn backbone(trainer: &TrainerSection, search: &SearchPath) -> Result<Option<backbone::Settings>, ConfigError> {
     let Some(file) = trainer.backbone.as_ref().filter(|file| !file.as_os_str().is_empty()) else {
@@ -120,10 +201,8 @@ fn backbone(trainer: &TrainerSection, search: &SearchPath) -> Result<Option<back
         }
         return Ok(None);
     };
-    let candidates = search.folders.iter().map(|folder| folder.join(file));
-    let found = candidates.clone().find(|path| path.exists()).or_else(|| candidates.clone().next());
     let settings = backbone::Settings {
-        file: found.unwrap_or_else(|| file.clone()),
+        file: found(file, search),
         size: trainer.backbone_size,
         mean: trainer.backbone_mean.clone(),
         std: trainer.backbone_std.clone(),

@@ -1,9 +1,10 @@
 //! The only place that knows status codes, and the three shapes in which an API says that something went wrong.
 
+use super::request_id;
 use crate::domain::error::{Code, Error};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The shape of an API's errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,17 @@ pub enum Shape {
     Test,
     /// `/api/v1`: problem details (RFC 9457).
     Problem,
+}
+
+impl Shape {
+    /// The shape of a path's API, where no handler says it.
+    pub fn of_path(path: &str) -> Self {
+        match path {
+            "/test" => Self::Test,
+            path if path.starts_with("/api/") => Self::Problem,
+            _ => Self::Experiments,
+        }
+    }
 }
 
 /// The status of each code.
@@ -42,26 +54,24 @@ pub fn response(shape: Shape, error: &Error) -> HttpResponse {
     refusal(shape, status, error.code.as_str(), &error.message)
 }
 
-/// Writes that something went wrong, in an API's own shape.
+/// Writes that something went wrong, in an API's own shape, with the id of the request.
 pub fn refusal(shape: Shape, status: StatusCode, code: &str, message: &str) -> HttpResponse {
-    let mut response = HttpResponse::build(status);
-    match shape {
-        Shape::Experiments => response.json(json!({ "status": "ERROR", "message": message, "code": code })),
-        Shape::Test => response.json(json!({ "Status": "ERROR", "message": message, "code": code })),
-        Shape::Problem => problem(status, code, message),
+    let mut body = match shape {
+        Shape::Experiments => json!({ "status": "ERROR", "message": message, "code": code }),
+        Shape::Test => json!({ "Status": "ERROR", "message": message, "code": code }),
+        Shape::Problem => json!({
+            "type": "about:blank",
+            "title": status.canonical_reason().unwrap_or("Error"),
+            "status": status.as_u16(),
+            "detail": message,
+            "code": code,
+        }),
+    };
+    if let (Some(id), Value::Object(body)) = (request_id::current(), &mut body) {
+        body.insert("request_id".to_owned(), id.as_str().into());
     }
-}
-
-/// Writes problem details.
-fn problem(status: StatusCode, code: &str, detail: &str) -> HttpResponse {
-    let body = json!({
-        "type": "about:blank",
-        "title": status.canonical_reason().unwrap_or("Error"),
-        "status": status.as_u16(),
-        "detail": detail,
-        "code": code,
-    });
-    HttpResponse::build(status).content_type("application/problem+json").body(body.to_string())
+    let content_type = if shape == Shape::Problem { "application/problem+json" } else { "application/json" };
+    HttpResponse::build(status).content_type(content_type).body(body.to_string())
 }
 
 #[cfg(test)]
@@ -73,5 +83,13 @@ mod tests {
         for code in Code::ALL {
             assert!(status(code).is_client_error() || status(code).is_server_error(), "{code:?}");
         }
+    }
+
+    #[test]
+    fn every_path_has_a_shape() {
+        assert_eq!(Shape::of_path("/test"), Shape::Test);
+        assert_eq!(Shape::of_path("/api/v1/runs/1"), Shape::Problem);
+        assert_eq!(Shape::of_path("/bestAccuracy"), Shape::Experiments);
+        assert_eq!(Shape::of_path(""), Shape::Experiments);
     }
 }

@@ -357,5 +357,5 @@ pub fn number<S: Serializer>(rate: &LearningRate, serializer: S) -> std::result:
 pub fn unknown_path(path: &str) -> HttpResponse {
     let shown: String = path.chars().take(100).collect();
     let error = Error::new(Code::NotFound, format!("there is no call {shown}; README.md lists the calls"));
-    if path.starts_with("/api/") { response(Shape::Problem, &error) } else { response(Shape::Experiments, &error) }
+    response(Shape::of_path(path), &error)
 }

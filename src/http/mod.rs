@@ -4,11 +4,17 @@
 //! services and the domain's types; not the store, not the scheduler.
 
 pub mod api;
+mod door;
 mod error;
 mod experiments_api;
 mod form;
+mod gate;
 mod health;
+pub mod limits;
+mod metrics;
 mod parameters;
+pub mod request_id;
 mod server;
+pub mod tls;
 
 pub use server::{Bound, Settings, bind};

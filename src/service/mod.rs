@@ -5,12 +5,14 @@
 
 pub mod datasets;
 pub mod experiments;
+pub mod figures;
 pub mod images;
 pub mod models;
 pub mod predictions;
 pub mod results;
 pub mod runs;
 pub mod status;
+mod turns;
 
 use crate::blob::BlobStore;
 use crate::domain::prediction::Predictor;
@@ -21,7 +23,7 @@ use crate::ingest::fetch::Fetcher;
 use crate::scheduler::Handle;
 use crate::store::Store;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use turns::Turns;
 
 /// The most experiments or runs that one transaction writes: sled keeps a copy of every page that a transaction changes
 /// until it ends, several KiB for each key.
@@ -65,13 +67,13 @@ pub struct Parts {
 /// Everything a user can do.
 pub struct Services {
     parts: Parts,
-    uploads: Arc<Semaphore>,
+    uploads: Arc<Turns>,
 }
 
 impl Services {
     /// Puts the services together.
     pub fn new(parts: Parts) -> Self {
-        let uploads = Arc::new(Semaphore::new(parts.limits.concurrent_uploads));
+        let uploads = Arc::new(Turns::new(parts.limits.concurrent_uploads));
         Self { parts, uploads }
     }
 

@@ -10,6 +10,7 @@ mod key;
 mod open;
 mod space;
 mod tx;
+mod usage;
 mod wal;
 
 pub mod blobs;
@@ -30,6 +31,7 @@ mod tests;
 pub use committer::{Commit, Failure, Urgency};
 pub use open::{FORMAT, OpenError, Options};
 pub use tx::{Pair, Pairs, Read, Tx};
+pub use usage::Usage;
 
 use crate::domain::error::{Error, Result};
 use committer::Committer;
@@ -117,6 +119,22 @@ impl Store {
     /// True while new things may be stored.
     pub fn has_room(&self) -> bool {
         self.space.has_room()
+    }
+
+    /// What it takes of the disk, and what is left.
+    ///
+    /// # Errors
+    /// Where the file system does not say.
+    pub fn usage(&self) -> std::io::Result<Usage> {
+        Usage::of(&self.space)
+    }
+
+    /// The number of the newest event; 0 where there is none.
+    ///
+    /// # Errors
+    /// `internal` where the store cannot be read.
+    pub fn last_event(&self) -> Result<u64> {
+        tx::last_event(&self.tree.tree).map_err(tx::failed)
     }
 
     /// The failure of a thing that found no room.

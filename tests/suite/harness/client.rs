@@ -173,6 +173,12 @@ pub fn raw(address: SocketAddr, bytes: &[u8]) -> Option<Answer> {
     Answer::parse(&answer).or_else(|| read.map(|_| None).unwrap_or_else(|error| panic!("no answer: {error}")))
 }
 
+/// A GET with these header lines, each with its end.
+pub fn get_with(address: SocketAddr, target: &str, headers: &str) -> Answer {
+    let request = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\n{headers}Connection: close\r\n\r\n");
+    raw(address, request.as_bytes()).unwrap_or_else(|| panic!("{target} was not answered"))
+}
+
 /// Sends bytes and goes away.
 pub fn abandon(address: SocketAddr, bytes: &[u8]) {
     let mut socket = connect(address).unwrap();
