@@ -3,21 +3,30 @@
 use crate::allocator;
 use crate::blob::{BlobStore, LocalBlobs};
 use crate::config::Config;
+use crate::control;
 use crate::domain::prediction::Predictor;
 use crate::domain::stamp::{Clock, Timestamp};
 use crate::executor::Executor;
+use crate::executor::admission::{Admission, Available};
+use crate::executor::custody::cgroup::{self, Groups};
+use crate::executor::custody::machine::Machine;
+use crate::executor::custody::{self, Ceiling, Custody, Limits};
 use crate::executor::guard::{self, Guard};
 use crate::executor::local::{self, LocalPool};
 use crate::executor::predictor::{self, CommandPredictor};
 use crate::executor::run_folder::RunFolders;
+use crate::executor::sieve::Secrets;
 use crate::executor::warm::{self, WarmPredictor};
 use crate::http::limits::client::ForwardedHeader;
 use crate::http::tls::{self, Tls, TlsError};
 use crate::http::{self, limits};
 use crate::ingest::fetch::{FetchPolicy, Fetcher};
+use crate::outbox::Outbox;
 use crate::scheduler::{self, Handle, Scheduled, Scheduler};
-use crate::service::{self, Limits, Services};
+use crate::service::accounts::Accounts;
+use crate::service::{self, Services};
 use crate::store::{Failure, OpenError, Options, Store};
+use crate::supervisor;
 use crate::trainer::backbone::Settings;
 use crate::trainer::command::BaseEnvironment;
 use crate::trainer::sharing;
@@ -26,9 +35,10 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
 
 /// Uploads that are written at once.
 const CONCURRENT_UPLOADS: usize = 8;
@@ -47,12 +57,27 @@ pub enum ServerError {
         /// What the system said.
         source: io::Error,
     },
+    /// Other machines reach it, and nobody is asked who they are.
+    #[error(
+        "{address} can be reached from other machines, and there are no accounts yet: anyone could use the server. Make \
+         one with `trainyard user add NAME --role admin --data-dir {data}`, or listen on 127.0.0.1",
+        data = data.display()
+    )]
+    Open {
+        /// The address.
+        address: SocketAddr,
+        /// The data folder.
+        data: PathBuf,
+    },
     /// The data folder cannot be used.
     #[error(transparent)]
     Store(#[from] OpenError),
     /// Certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The records cannot be read.
+    #[error(transparent)]
+    Records(#[from] crate::domain::error::Error),
     /// Something the server needs cannot be made.
     #[error("{what}: {source}")]
     System {
@@ -83,12 +108,15 @@ impl Clock for SystemClock {
 
 /// A server that listens and, once awaited, serves.
 pub struct Server {
+    outbox: Outbox,
     bound: http::Bound,
+    services: Data<Services>,
     scheduler: Handle,
     scheduled: Scheduled,
     store: Store,
-    guard: Arc<Guard>,
+    custody: Arc<Custody>,
     predictor: Arc<dyn Predictor>,
+    data: PathBuf,
 }
 
 impl Server {
@@ -101,7 +129,13 @@ impl Server {
         let listener = TcpListener::bind(config.listen)
             .map_err(|source| ServerError::Listen { address: config.listen, source })?;
         let options = Options { cache_bytes: config.cache_bytes, min_free_bytes: config.min_free_bytes };
+        control::make_private(&config.data_dir).map_err(system("the data folder cannot be made"))?;
         let store = Store::open(&config.data_dir, options)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let accounts = Arc::new(Accounts::new(store.clone(), Arc::clone(&clock))?);
+        if accounts.is_open() && !config.listen.ip().is_loopback() {
+            return Err(ServerError::Open { address: config.listen, data: config.data_dir });
+        }
         sweep(&config.data_dir).map_err(system("the data folder cannot be swept"))?;
         let folder_id = folder_id(&config.data_dir).map_err(system("the data folder's id cannot be kept"))?;
         // Each server has a mark of its own: the guard of one that was killed must spare the children of the next.
@@ -109,13 +143,11 @@ impl Server {
         let blobs = LocalBlobs::open(config.data_dir.join("blobs"), config.data_dir.join("tmp"))
             .map_err(system("the blob folder cannot be opened"))?;
         let blobs: Arc<dyn BlobStore> = Arc::new(blobs);
-        let guard =
-            Guard::start(config.own.clone(), mark.clone()).map_err(system("the guard process cannot be started"))?;
-        let guard = Arc::new(guard);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        custody::seclude();
+        let children = Children::new(&config, &mark)?;
         let handle = Handle::default();
 
-        let jobs = Jobs::new(&config, &store, &blobs, &guard, runtime, &handle, &mark);
+        let jobs = Jobs::new(&config, &store, &blobs, &children, runtime, &handle, &mark);
         let parts = scheduler::Parts {
             store: store.clone(),
             executor: jobs.pool,
@@ -123,30 +155,48 @@ impl Server {
             clock: Arc::clone(&clock),
             concurrency: config.concurrency,
         };
+        let fetcher = Arc::new(Fetcher::new(FetchPolicy {
+            allow_private_addresses: config.allow_private_addresses,
+            max_bytes: config.max_upload_bytes,
+            total_timeout: config.fetch_timeout,
+            ..FetchPolicy::default()
+        }));
+        let webhooks_changed = Arc::new(Notify::new());
+        let outbox =
+            Outbox::new(store.clone(), Arc::clone(&fetcher), Arc::clone(&clock), Arc::clone(&webhooks_changed));
         let services = Services::new(service::Parts {
             store: store.clone(),
+            accounts,
             blobs,
             scheduler: handle.clone(),
             predictor: Arc::clone(&jobs.predictor),
             files: Arc::new(jobs.folders),
-            fetcher: Fetcher::new(FetchPolicy {
-                allow_private_addresses: config.allow_private_addresses,
-                max_bytes: config.max_upload_bytes,
-                total_timeout: config.fetch_timeout,
-                ..FetchPolicy::default()
-            }),
-            clock,
+            fetcher: Arc::clone(&fetcher),
+            webhooks_changed: Arc::clone(&webhooks_changed),
+            clock: Arc::clone(&clock),
             grid: config.grid,
-            limits: Limits {
+            limits: service::Limits {
                 max_upload_bytes: config.max_upload_bytes,
                 max_image_pixels: config.max_image_pixels,
                 concurrent_uploads: CONCURRENT_UPLOADS,
                 concurrency: config.concurrency,
+                timeout_seconds: config.timeout.as_secs(),
             },
+            children_resident: custody::children_resident,
         });
-        let bound = http::bind(listener, Data::new(services), http).map_err(system("the server cannot listen"))?;
+        let control = match control::listen(&config.data_dir) {
+            Ok(control) => Some(control),
+            Err(error) => {
+                tracing::warn!(%error, "no control socket: `trainyard user` and the like need the server stopped");
+                None
+            }
+        };
+        let listeners = http::Listeners { open: listener, control };
+        let services = Data::new(services);
+        let bound = http::bind(listeners, services.clone(), http).map_err(system("the server cannot listen"))?;
         let prepare = move || {
             // What a guard that was killed as well left behind would write into folders that are used again.
+            cgroup::remove_earlier(&folder_id, &mark);
             let orphans = guard::kill_earlier(&folder_id);
             if orphans > 0 {
                 tracing::warn!(orphans, "killed processes that an earlier server left behind");
@@ -154,7 +204,8 @@ impl Server {
         };
         let scheduled =
             handle.start(Scheduler::new(parts, None), prepare).map_err(system("the scheduler cannot be started"))?;
-        Ok(Self { bound, scheduler: handle, scheduled, store, guard, predictor: jobs.predictor })
+        let (predictor, data, custody) = (jobs.predictor, config.data_dir, children.custody);
+        Ok(Self { outbox, bound, services, scheduler: handle, scheduled, store, custody, predictor, data })
     }
 
     /// Where it listens.
@@ -172,9 +223,10 @@ impl Server {
     /// # Errors
     /// [`ServerError::Disk`] where the disk failed.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { bound, scheduler, scheduled, store, guard, predictor } = self;
+        let Self { outbox, bound, services, scheduler, scheduled, store, custody, predictor, data } = self;
         let mut health = store.health();
         let serving = tokio::spawn(bound.server);
+        let telling = tokio::spawn(outbox.run());
         let broken = async {
             let failure = health.wait_for(|failure| matches!(failure, Some(Failure::Broken(_)))).await;
             match failure.map(|failure| failure.clone()) {
@@ -183,19 +235,35 @@ impl Server {
                 _ => std::future::pending().await,
             }
         };
+        // A write that changes nothing goes through the scheduler's and everybody's writer and comes back.
+        let probe = || async { drop(store.settle(|_| Ok(())).await) };
+        supervisor::ready();
         let outcome = tokio::select! {
             () = stop => Ok(()),
             cause = broken => Err(ServerError::Disk(cause)),
+            () = supervisor::watch(probe) => Ok(()),
         };
         tracing::info!("stopping");
+        supervisor::stopping();
+        // Readiness goes first; what runs is told and has its grace, and meanwhile everything can be read.
+        services.stop();
         scheduler.stop();
         predictor.stop();
+        let drained = tokio::task::spawn_blocking(move || scheduled.join()).await;
         bound.handle.stop(true).await;
         let served = serving.await.map_err(io::Error::other).and_then(|served| served);
+        let served = served.and(drained.map_err(io::Error::other));
+        // What it was about to tell is told after the next start.
+        telling.abort();
+        let _ = telling.await;
         let settled = tokio::task::spawn_blocking(move || {
-            scheduled.join();
+            // While the folder is still locked: the next server makes a socket of its own.
+            if let Err(error) = control::remove(&data) {
+                tracing::warn!(%error, "the control socket is left behind");
+            }
             drop(predictor);
-            drop(guard);
+            drop(services);
+            drop(custody);
             store.close();
         });
         let settled = settled.await.map_err(io::Error::other);
@@ -221,7 +289,72 @@ fn http_settings(config: &Config) -> Result<http::Settings, TlsError> {
             after_crowd: allocator::give_back,
         },
         tls: files.map(Tls::load).transpose()?,
+        known: http::browser::Known { hosts: config.hosts.clone(), origins: config.cors_origins.clone() },
     })
+}
+
+/// What holds for all children.
+struct Children {
+    custody: Arc<Custody>,
+    limits: Limits,
+    admission: Arc<Admission>,
+}
+
+/// What stays for the server where nobody says what a run may hold.
+const SERVER_MEMORY: u64 = 64 << 20;
+
+/// What a run may hold where the system does not say what it has.
+const UNKNOWN_MEMORY: u64 = 1 << 40;
+
+/// What the first run is expected to hold: a script may be PyTorch, the built-in trainer is small.
+const FIRST_SCRIPT: u64 = 1 << 30;
+const FIRST_BUILT_IN: u64 = 128 << 20;
+
+impl Children {
+    fn new(config: &Config, mark: &str) -> Result<Self, ServerError> {
+        let machine = Machine::here();
+        let limits = limits(config, machine.total().unwrap_or(UNKNOWN_MEMORY));
+        let groups = config.allowance.control_groups.then(|| Groups::open(mark, limits.memory.bytes, limits.processes));
+        let groups = groups.unwrap_or_else(|| Err("jobs.control_groups is off".to_owned()));
+        match &groups {
+            Ok(groups) => tracing::info!(
+                below = %groups.folder().display(), memory = groups.has_memory, processes = groups.has_pids,
+                "runs get control groups; the kernel limits what is true here, the rest is watched"
+            ),
+            Err(why) => tracing::info!(%why, "runs get no control groups; what they hold is watched"),
+        }
+        let groups = groups.ok();
+        let folder = groups.as_ref().map(|groups| groups.folder().to_owned());
+        let guard = Guard::start(config.own.clone(), mark.to_owned(), folder)
+            .map_err(system("the guard process cannot be started"))?;
+        let mut custody = Custody::new(Arc::new(guard), groups);
+        custody.adopt_orphans().map_err(system("the server cannot look after orphans"))?;
+        let is_built_in = config.train.is_subcommand(&config.own, "train");
+        let guess = if is_built_in { FIRST_BUILT_IN } else { FIRST_SCRIPT };
+        let first = config.allowance.memory_estimate_bytes.unwrap_or(guess);
+        let available: Available = match config.allowance.wait_for_memory {
+            true => Box::new(move || machine.available()),
+            false => Box::new(|| None),
+        };
+        let admission = Arc::new(Admission::new(available, first, limits.memory.bytes));
+        Ok(Self { custody: Arc::new(custody), limits, admission })
+    }
+}
+
+/// What a child may take on a machine with so much memory.
+fn limits(config: &Config, memory: u64) -> Limits {
+    let set = &config.allowance;
+    let on_all_cores = config.timeout.as_secs().saturating_mul(config.cores as u64);
+    Limits {
+        memory: match set.memory_bytes {
+            Some(bytes) => Ceiling { bytes, is_set: true },
+            None => Ceiling { bytes: memory.saturating_sub(SERVER_MEMORY).max(SERVER_MEMORY), is_set: false },
+        },
+        cpu_seconds: Some(set.cpu_seconds.unwrap_or(on_all_cores)),
+        file_bytes: set.file_bytes,
+        open_files: set.open_files,
+        processes: set.processes.unwrap_or((memory >> 20).clamp(256, 4096)),
+    }
 }
 
 /// What carries jobs and predictions out.
@@ -236,7 +369,7 @@ impl Jobs {
         config: &Config,
         store: &Store,
         blobs: &Arc<dyn BlobStore>,
-        guard: &Arc<Guard>,
+        children: &Children,
         runtime: &tokio::runtime::Handle,
         handle: &Handle,
         mark: &str,
@@ -249,6 +382,7 @@ impl Jobs {
         for (name, value) in config.backbone.iter().flat_map(Settings::variables) {
             environment = environment.with(name, value);
         }
+        let secrets = Secrets::new(environment.secrets());
         let reports = handle.clone();
         let pool = LocalPool::new(
             local::Settings {
@@ -256,16 +390,19 @@ impl Jobs {
                 environment: environment.clone(),
                 timeout: config.timeout,
                 grace: config.stop_grace,
+                limits: children.limits,
+                secrets: secrets.clone(),
+                admission: Arc::clone(&children.admission),
                 folders: folders.clone(),
                 views: config.data_dir.join("views"),
             },
             Arc::new(store.clone()),
             Arc::clone(blobs),
-            Arc::clone(guard),
+            Arc::clone(&children.custody),
             runtime.clone(),
             Arc::new(move |events| reports.report(events)),
         );
-        let predictor = predictor(config, environment, &folders, guard, runtime);
+        let predictor = predictor(config, environment, secrets, &folders, children, runtime);
         Self { pool: Arc::new(pool), predictor, folders }
     }
 }
@@ -274,20 +411,21 @@ impl Jobs {
 fn predictor(
     config: &Config,
     environment: BaseEnvironment,
+    secrets: Secrets,
     folders: &RunFolders,
-    guard: &Arc<Guard>,
+    children: &Children,
     runtime: &tokio::runtime::Handle,
 ) -> Arc<dyn Predictor> {
-    let (guard, runtime) = (Arc::clone(guard), runtime.clone());
+    let (custody, limits, runtime) = (Arc::clone(&children.custody), children.limits, runtime.clone());
     let (timeout, folders, concurrency) = (config.test_timeout, folders.clone(), config.concurrency);
     if config.test.is_subcommand(&config.own, "test") {
         let own = config.own.clone();
-        let settings = warm::Settings { own, environment, timeout, folders, concurrency };
-        return Arc::new(WarmPredictor::new(settings, guard, runtime));
+        let settings = warm::Settings { own, environment, timeout, folders, concurrency, limits };
+        return Arc::new(WarmPredictor::new(settings, custody, runtime));
     }
     let test = config.test.clone();
-    let settings = predictor::Settings { test, environment, timeout, folders, concurrency };
-    Arc::new(CommandPredictor::new(settings, guard, runtime))
+    let settings = predictor::Settings { test, environment, timeout, folders, concurrency, limits, secrets };
+    Arc::new(CommandPredictor::new(settings, custody, runtime))
 }
 
 /// Threads that may block, for a runtime that jobs run on.

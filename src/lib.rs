@@ -10,7 +10,8 @@
 //!
 //! [`domain`] holds types and rules, [`store`] and [`blob`] keep them, [`ingest`] makes outside bytes safe, [`service`]
 //! is what a user can do, [`scheduler`] decides what runs next, [`executor`] runs it, [`trainer`] says how a run becomes
-//! a command (and holds the built-in trainers), [`http`] and [`cli`] are the ways in, [`app`] wires everything.
+//! a command (and holds the built-in trainers), [`outbox`] tells webhooks, [`http`] and [`cli`] are the ways in ([`control`] lets commands reach a
+//! running server), [`app`] wires everything.
 //! `tests/architecture.rs` fails on an import against these directions.
 
 pub mod allocator;
@@ -18,14 +19,17 @@ pub mod app;
 pub mod blob;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod domain;
 pub mod executor;
 pub mod http;
 pub mod image;
 pub mod ingest;
+pub mod outbox;
 pub mod scheduler;
 pub mod service;
 pub mod store;
+pub mod supervisor;
 pub mod telemetry;
 pub mod trainer;
 

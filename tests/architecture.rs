@@ -20,11 +20,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("trainer", &["domain", "image"]),
     ("executor", &["domain", "trainer", "blob"]),
     ("scheduler", &["domain", "store", "executor"]),
-    ("service", &["domain", "store", "blob", "ingest", "scheduler"]),
+    ("outbox", &["domain", "store", "ingest"]),
+    ("service", &["domain", "store", "blob", "ingest", "scheduler", "outbox"]),
     ("http", &["domain", "service"]),
     ("config", &["domain", "trainer"]),
     ("telemetry", &[]),
     ("allocator", &[]),
+    ("control", &[]),
+    ("supervisor", &[]),
 ];
 
 /// Rooms that wire the others and may use anything.

@@ -127,8 +127,8 @@ def twin27(bench):
     images = bench.images or _digits(bench, python)
     lines = _lines(bench, images)
     peers = {"PyTorch": ("train", PICTURES_RATIO if bench.images else DIGITS_RATIO)}
-    if python_with("sklearn, torch, numpy, PIL"):
-        peers["scikit-learn"] = ("mlp", None if bench.images else MLP_RATIO)
+    if not bench.images and python_with("sklearn, torch, numpy, PIL"):
+        peers["scikit-learn"] = ("mlp", MLP_RATIO)
     ours, theirs = [], {peer: [] for peer in peers}
     for turn in range(bench.runs):
         ours.append(_ours27(bench, images, turn))
@@ -145,8 +145,7 @@ def _compared27(name, ours, peer, theirs, least):
     seconds, best = zip(*ours, strict=True)
     their_seconds, their_best = zip(*theirs, strict=True)
     ratio = median(their / our for our, their in zip(seconds, their_seconds, strict=True))
-    target, met = (f">= {least}", ratio >= least) if least else ("", None)
     return [
-        Row(f"27 runs, {name}", spread(seconds, form), f"{peer} {spread(their_seconds, form)}", ratio, target, met),
+        Row(f"27 runs, {name}", spread(seconds, form), f"{peer} {spread(their_seconds, form)}", ratio, f">= {least}", ratio >= least),
         Row("  best accuracy", spread(best, rate), f"{peer} {spread(their_best, rate)}", None, "", None),
     ]

@@ -1,11 +1,13 @@
 //! The command line: one file a subcommand.
 
+mod accounts;
 mod demo;
 mod environment;
 mod guard;
 mod interrupt;
 mod learning;
 mod measure;
+mod office;
 mod predictor;
 mod serve;
 mod test;
@@ -35,6 +37,12 @@ enum Command {
     Train(train::TrainArgs),
     /// Ask a trained classifier about an image, as the server does for each prediction
     Test(test::TestArgs),
+    /// Make, list, change and remove accounts
+    #[command(subcommand)]
+    User(accounts::UserCommand),
+    /// Make, list and end the tokens of programs
+    #[command(subcommand)]
+    Token(accounts::TokenCommand),
     /// Kill what a server leaves behind; started by the server itself
     #[command(hide = true)]
     Guard(guard::GuardArgs),
@@ -53,6 +61,8 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Train(arguments) => train::run(&arguments).map_err(Into::into),
         Command::Test(arguments) => test::run(&arguments).map_err(Into::into),
+        Command::User(command) => accounts::user(command),
+        Command::Token(command) => accounts::token(command),
         Command::Guard(arguments) => guard::run(&arguments),
         Command::Predictor => predictor::run().map_err(Into::into),
         Command::Measure(arguments) => measure::run(&arguments).map_err(Into::into),

@@ -22,9 +22,6 @@ pub struct ServeArgs {
     /// Where everything is kept [default: data]
     #[arg(long, env = "TRAINYARD_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Listen where other machines reach it, though there are no accounts yet
-    #[arg(long)]
-    allow_remote: bool,
     /// How lines of the log are written [default: text]
     #[arg(long, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -37,7 +34,6 @@ pub fn run(arguments: ServeArgs) -> Outcome {
         config: arguments.config,
         listen: arguments.listen,
         data_dir: arguments.data_dir,
-        allow_remote: arguments.allow_remote,
         log_format: arguments.log_format,
     };
     let surroundings = Surroundings::here(flags.config.as_deref());

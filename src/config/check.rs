@@ -1,6 +1,6 @@
 //! From what was written to what the server works with: bounds, and programs that exist.
 
-use super::{ConfigError, RawConfig, ServerSection, TrainerSection};
+use super::{ConfigError, JobsSection, RawConfig, ServerSection, TrainerSection};
 use crate::domain::sweep::Grid;
 use crate::trainer::backbone;
 use crate::trainer::command::{Command, SearchPath};
@@ -23,6 +23,10 @@ pub struct Config {
     pub max_image_pixels: u64,
     /// Connections at once.
     pub max_connections: usize,
+    /// Names that the server is reached by, besides this machine's own.
+    pub hosts: Vec<String>,
+    /// Origins whose pages may ask with a token.
+    pub cors_origins: Vec<String>,
     /// Connections of one address at once.
     pub connections_per_address: usize,
     /// Requests a second of one credential or address; 0 is any number.
@@ -49,6 +53,8 @@ pub struct Config {
     pub timeout: Duration,
     /// How long a run may take to end once told.
     pub stop_grace: Duration,
+    /// What a run may take.
+    pub allowance: Allowance,
     /// The train command.
     pub train: Command,
     /// The test command.
@@ -80,6 +86,54 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+/// What a run may take, as far as it is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// Memory, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// What to expect before a run has been seen, in bytes.
+    pub memory_estimate_bytes: Option<u64>,
+    /// Whether runs wait until the machine has memory for them.
+    pub wait_for_memory: bool,
+    /// Processor time of each process, in seconds.
+    pub cpu_seconds: Option<u64>,
+    /// The largest file, in bytes.
+    pub file_bytes: Option<u64>,
+    /// Files that a process may have open.
+    pub open_files: Option<u64>,
+    /// Processes and threads.
+    pub processes: Option<u64>,
+    /// Whether runs get control groups of their own where the server may make some.
+    pub control_groups: bool,
+}
+
+impl Allowance {
+    fn check(jobs: &JobsSection) -> Result<Self, ConfigError> {
+        let least = [
+            ("memory_bytes", jobs.memory_bytes, 16 << 20, "no program starts in less"),
+            ("max_open_files", jobs.max_open_files, 32, "no interpreter starts with fewer"),
+            ("max_processes", jobs.max_processes, 4, "a script and the commands that it runs need as many"),
+        ];
+        for (key, value, least, why) in least {
+            if (1..least).contains(&value) {
+                let message = format!("jobs.{key} is {value}; it must be 0 or at least {least}: {why}");
+                return Err(ConfigError::Value(message));
+            }
+        }
+        let set = |value: u64| (value > 0).then_some(value);
+        Ok(Self {
+            memory_bytes: set(jobs.memory_bytes),
+            memory_estimate_bytes: set(jobs.memory_estimate_bytes),
+            wait_for_memory: jobs.wait_for_memory,
+            cpu_seconds: set(jobs.cpu_seconds),
+            file_bytes: set(jobs.max_file_bytes),
+            open_files: set(jobs.max_open_files),
+            processes: set(jobs.max_processes),
+            control_groups: jobs.control_groups,
+        })
+    }
+}
+
 impl RawConfig {
     /// Checks every bound and finds what is to be run.
     ///
@@ -91,8 +145,13 @@ impl RawConfig {
         let listen: SocketAddr = server.listen.replace("localhost:", "127.0.0.1:").parse().map_err(|_| {
             ConfigError::Value(format!("server.listen is {:?}; give an address such as 127.0.0.1:8080", server.listen))
         })?;
-        if !listen.ip().is_loopback() && !server.allow_remote {
-            return Err(ConfigError::Remote(listen));
+        if let Some(host) = server.hosts.iter().find(|host| !is_host(host)) {
+            return bad(format!("server.hosts names {host:?}; give names or addresses without a port"));
+        }
+        if let Some(origin) = server.cors_origins.iter().find(|origin| !is_origin(origin)) {
+            return bad(format!(
+                "server.cors_origins names {origin:?}; give origins such as https://tools.example.org"
+            ));
         }
         let concurrency = jobs.concurrency.unwrap_or(surroundings.cores);
         if !(1..=256).contains(&concurrency) {
@@ -121,6 +180,8 @@ impl RawConfig {
             max_upload_bytes: server.max_upload_bytes,
             max_image_pixels: server.max_image_pixels,
             max_connections: server.max_connections,
+            hosts: server.hosts,
+            cors_origins: server.cors_origins,
             connections_per_address: limits.connections_per_address,
             requests_per_second: limits.requests_per_second,
             burst: limits.burst,
@@ -134,10 +195,11 @@ impl RawConfig {
             cores: surroundings.cores,
             timeout: Duration::from_secs(jobs.timeout_seconds),
             stop_grace: Duration::from_secs(jobs.stop_grace_seconds),
+            allowance: Allowance::check(&jobs)?,
             train: Command::resolve("train", &trainer.train, search)?,
             test: Command::resolve("test", &trainer.test, search)?,
             backbone: backbone(&trainer, search)?,
-            env: trainer.env,
+            env: passed(trainer.env)?,
             test_timeout: Duration::from_secs(trainer.test_timeout_seconds),
             trainer_cache_bytes: trainer.cache_bytes,
             grid,
@@ -190,6 +252,29 @@ fn found(file: &Path, search: &SearchPath) -> PathBuf {
     let mut candidates = search.folders.iter().map(|folder| folder.join(file));
     let first = candidates.clone().next();
     candidates.find(|path| path.exists()).or(first).unwrap_or_else(|| file.to_owned())
+}
+
+fn is_host(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok() || url::Host::parse(text).is_ok_and(|host| host.to_string() == text.to_lowercase())
+}
+
+fn is_origin(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| url.origin().is_tuple() && url.origin().ascii_serialization() == text)
+}
+
+/// The variables that scripts are given too; none of the server's settings, which may be secrets.
+fn passed(names: Vec<String>) -> Result<Vec<String>, ConfigError> {
+    for name in &names {
+        let is_setting = super::sections_by_name().any(|section| {
+            name.to_uppercase().strip_prefix("TRAINYARD_").is_some_and(|rest| rest.starts_with(&format!("{section}_")))
+        });
+        if is_setting {
+            return Err(ConfigError::Value(format!(
+                "trainer.env lists {name}, a setting of the server's; scripts are not given those, under no name of theirs"
+            )));
+        }
+    }
+    Ok(names)
 }
 
 /// Finds and tries the backbone, whose relative path is looked for where scripts are.

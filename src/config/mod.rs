@@ -6,7 +6,7 @@
 mod check;
 mod sections;
 
-pub use check::{Config, Surroundings, TlsFiles};
+pub use check::{Allowance, Config, Surroundings, TlsFiles};
 pub use sections::{
     FetchSection, JobsSection, LimitsSection, LogFormat, LogSection, RawConfig, ServerSection, SweepSection,
     TrainerSection,
@@ -14,7 +14,6 @@ pub use sections::{
 
 use crate::trainer::backbone::BackboneError;
 use crate::trainer::command::CommandError;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// What the command line says.
@@ -26,8 +25,6 @@ pub struct Flags {
     pub listen: Option<String>,
     /// `--data-dir`
     pub data_dir: Option<PathBuf>,
-    /// `--allow-remote`
-    pub allow_remote: bool,
     /// `--log-format`
     pub log_format: Option<LogFormat>,
 }
@@ -70,12 +67,6 @@ pub enum ConfigError {
     /// The backbone cannot be used.
     #[error("trainer.backbone: {0}")]
     Backbone(#[from] BackboneError),
-    /// Anyone could reach a server without accounts.
-    #[error(
-        "{0} can be reached from other machines, and this release has no accounts: anyone could use the server and run \
-         training on it; listen on 127.0.0.1 behind a proxy that asks for a password, or say --allow-remote"
-    )]
-    Remote(SocketAddr),
 }
 
 impl RawConfig {
@@ -95,7 +86,6 @@ impl RawConfig {
         if let Some(folder) = &flags.data_dir {
             config.server.data_dir.clone_from(folder);
         }
-        config.server.allow_remote |= flags.allow_remote;
         config.log.format = flags.log_format.unwrap_or(config.log.format);
         Ok(config)
     }
@@ -129,6 +119,11 @@ impl RawConfig {
         }
         Ok(config)
     }
+}
+
+/// The names of all sections, as they stand in variables.
+fn sections_by_name() -> impl Iterator<Item = String> {
+    toml::Table::try_from(RawConfig::default()).unwrap_or_default().into_iter().map(|(name, _)| name.to_uppercase())
 }
 
 /// Every setting: section, key, and whether its value is a text.
@@ -209,16 +204,19 @@ mod tests {
             config.check(Surroundings::here(None)).map(|config| config.concurrency)
         };
         assert!(check(|_| ()).is_ok());
-        assert!(matches!(check(|c| c.server.listen = "0.0.0.0:1".into()), Err(ConfigError::Remote(_))));
-        assert!(
-            check(|c| {
-                c.server.listen = "0.0.0.0:1".into();
-                c.server.allow_remote = true;
-            })
-            .is_ok()
-        );
+        assert!(check(|c| c.server.listen = "0.0.0.0:1".into()).is_ok());
+        assert!(check(|c| c.server.cors_origins = vec!["https://tools.example.org".into()]).is_ok());
+        assert!(check(|c| c.server.cors_origins = vec!["https://tools.example.org/".into()]).is_err());
+        assert!(check(|c| c.server.hosts = vec!["yard.example.org:8080".into()]).is_err());
         assert!(check(|c| c.server.listen = "nonsense".into()).is_err());
         assert!(check(|c| c.jobs.concurrency = Some(0)).is_err());
+        assert!(check(|c| c.jobs.memory_bytes = 1).is_err());
+        assert!(check(|c| c.jobs.max_open_files = 3).is_err());
+        assert!(check(|c| c.jobs.max_processes = 1).is_err());
+        assert!(check(|c| (c.jobs.max_file_bytes, c.jobs.max_open_files) = (0, 0)).is_ok());
+        assert!(check(|c| c.trainer.env = vec!["TRAINYARD_SERVER_LISTEN".into()]).is_err());
+        assert!(check(|c| c.trainer.env = vec!["trainyard_jobs_password".into()]).is_err());
+        assert!(check(|c| c.trainer.env = vec!["TRAINYARD_ISA".into(), "HF_TOKEN".into()]).is_ok());
         assert!(check(|c| c.sweep.layers = vec![]).is_err());
         assert!(check(|c| c.server.tls_cert = Some("cert.pem".into())).is_err());
         assert!(check(|c| c.server.tls_key = Some("key.pem".into())).is_err());

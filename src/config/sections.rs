@@ -37,8 +37,10 @@ pub struct ServerSection {
     pub max_image_pixels: u64,
     /// Connections at once.
     pub max_connections: usize,
-    /// Listening where other machines reach it, though there are no accounts yet.
-    pub allow_remote: bool,
+    /// Names that the server is reached by, besides this machine's own.
+    pub hosts: Vec<String>,
+    /// Origins whose pages may ask with a token.
+    pub cors_origins: Vec<String>,
     /// Bytes that stay free on the disk.
     pub min_free_bytes: u64,
     /// What the store keeps in memory, in bytes.
@@ -66,6 +68,22 @@ pub struct JobsSection {
     pub timeout_seconds: u64,
     /// How long a run may take to end once told.
     pub stop_grace_seconds: u64,
+    /// What a run may hold in memory, in bytes; 0 is what the machine has.
+    pub memory_bytes: u64,
+    /// What a run is expected to hold before one has been seen, in bytes; 0 is a guess.
+    pub memory_estimate_bytes: u64,
+    /// Whether runs wait until the machine has memory for them.
+    pub wait_for_memory: bool,
+    /// Processor time that each process of a run may use; 0 is what the time-out allows.
+    pub cpu_seconds: u64,
+    /// The largest file that a run may write, in bytes; 0 is any.
+    pub max_file_bytes: u64,
+    /// Files that a process of a run may have open; 0 is as many as the server.
+    pub max_open_files: u64,
+    /// Processes and threads of a run; 0 goes by the machine's memory.
+    pub max_processes: u64,
+    /// Whether runs get control groups of their own where the server may make some.
+    pub control_groups: bool,
 }
 
 /// `[trainer]`
@@ -165,7 +183,8 @@ impl Default for ServerSection {
             max_upload_bytes: 32 << 20,
             max_image_pixels: 100_000_000,
             max_connections: 512,
-            allow_remote: false,
+            hosts: Vec::new(),
+            cors_origins: Vec::new(),
             min_free_bytes: 64 << 20,
             cache_bytes: 4 << 20,
             tls_cert: None,
@@ -178,7 +197,19 @@ impl Default for ServerSection {
 
 impl Default for JobsSection {
     fn default() -> Self {
-        Self { concurrency: None, timeout_seconds: 3600, stop_grace_seconds: 10 }
+        Self {
+            concurrency: None,
+            timeout_seconds: 3600,
+            stop_grace_seconds: 10,
+            memory_bytes: 0,
+            memory_estimate_bytes: 0,
+            wait_for_memory: true,
+            cpu_seconds: 0,
+            max_file_bytes: 64 << 30,
+            max_open_files: 4096,
+            max_processes: 0,
+            control_groups: true,
+        }
     }
 }
 

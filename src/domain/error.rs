@@ -11,6 +11,10 @@ pub enum Code {
     InvalidParameter,
     /// The body is no well-formed request.
     InvalidBody,
+    /// Nobody is known to ask: a credential is missing or wrong.
+    Unauthenticated,
+    /// The one who asks may not.
+    Forbidden,
     /// Something that was named does not exist.
     NotFound,
     /// The name is taken.
@@ -43,9 +47,11 @@ pub enum Code {
 
 impl Code {
     /// All codes, for documentation and tests.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::InvalidParameter,
         Self::InvalidBody,
+        Self::Unauthenticated,
+        Self::Forbidden,
         Self::NotFound,
         Self::AlreadyExists,
         Self::NoResults,
@@ -67,6 +73,8 @@ impl Code {
         match self {
             Self::InvalidParameter => "invalid_parameter",
             Self::InvalidBody => "invalid_body",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::AlreadyExists => "already_exists",
             Self::NoResults => "no_results",
@@ -94,6 +102,8 @@ pub struct Error {
     pub message: String,
     /// The root cause, for the log only.
     pub cause: Option<String>,
+    /// After how many seconds it makes sense to try again, where that is known.
+    pub retry_after: Option<u64>,
 }
 
 /// The result of a use case.
@@ -102,7 +112,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// A failure whose message says it all.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), cause: None }
+        Self { code, message: message.into(), cause: None, retry_after: None }
     }
 
     /// A failure of the server's own: the client learns that it happened, the log learns why.
@@ -111,7 +121,13 @@ impl Error {
             code: Code::Internal,
             message: "the server failed to do this; its log says why".to_owned(),
             cause: Some(cause.to_string()),
+            retry_after: None,
         }
+    }
+
+    /// Nobody is known to ask.
+    pub fn unauthenticated(message: impl Into<String>) -> Self {
+        Self::new(Code::Unauthenticated, message)
     }
 
     /// The same failure with its root cause.

@@ -2,7 +2,7 @@
 //!
 //! Live streams, webhooks and the audit log read these. Knows nothing of how they are delivered.
 
-use super::ids::AccountId;
+use super::ids::{AccountId, DatasetId, ExperimentId, ModelId, RunId, SweepId, TokenId, WebhookId};
 use super::stamp::Timestamp;
 
 /// A change of state.
@@ -50,10 +50,36 @@ pub enum EventKind {
     RunRequeued = 11,
     /// Somebody asked a running run to stop.
     RunCancelRequested = 12,
+    /// An account was made.
+    AccountCreated = 13,
+    /// An account's role or password was changed.
+    AccountChanged = 14,
+    /// An account was removed.
+    AccountRemoved = 15,
+    /// A token was made.
+    TokenCreated = 16,
+    /// A token was revoked.
+    TokenRevoked = 17,
+    /// A model was shared, or shared in another way.
+    ModelShared = 18,
+    /// A model is no longer shared with somebody.
+    ModelUnshared = 19,
+    /// Nothing more is started until the queue is resumed.
+    QueuePaused = 20,
+    /// Runs are started again.
+    QueueResumed = 21,
+    /// A run was moved in the queue.
+    RunPrioritised = 22,
+    /// The last run of a sweep is over.
+    SweepFinished = 23,
+    /// A webhook was made.
+    WebhookCreated = 24,
+    /// A webhook was removed.
+    WebhookRemoved = 25,
 }
 
 impl EventKind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 25] = [
         Self::ModelCreated,
         Self::DatasetCreated,
         Self::ExperimentCreated,
@@ -66,10 +92,107 @@ impl EventKind {
         Self::RunCancelled,
         Self::RunRequeued,
         Self::RunCancelRequested,
+        Self::AccountCreated,
+        Self::AccountChanged,
+        Self::AccountRemoved,
+        Self::TokenCreated,
+        Self::TokenRevoked,
+        Self::ModelShared,
+        Self::ModelUnshared,
+        Self::QueuePaused,
+        Self::QueueResumed,
+        Self::RunPrioritised,
+        Self::SweepFinished,
+        Self::WebhookCreated,
+        Self::WebhookRemoved,
     ];
+
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ModelCreated => "model_created",
+            Self::DatasetCreated => "dataset_created",
+            Self::ExperimentCreated => "experiment_created",
+            Self::ImageAdded => "image_added",
+            Self::SweepSubmitted => "sweep_submitted",
+            Self::RunSubmitted => "run_submitted",
+            Self::RunStarted => "run_started",
+            Self::RunSucceeded => "run_succeeded",
+            Self::RunFailed => "run_failed",
+            Self::RunCancelled => "run_cancelled",
+            Self::RunRequeued => "run_requeued",
+            Self::RunCancelRequested => "run_cancel_requested",
+            Self::AccountCreated => "account_created",
+            Self::AccountChanged => "account_changed",
+            Self::AccountRemoved => "account_removed",
+            Self::TokenCreated => "token_created",
+            Self::TokenRevoked => "token_revoked",
+            Self::ModelShared => "model_shared",
+            Self::ModelUnshared => "model_unshared",
+            Self::QueuePaused => "queue_paused",
+            Self::QueueResumed => "queue_resumed",
+            Self::RunPrioritised => "run_prioritised",
+            Self::SweepFinished => "sweep_finished",
+            Self::WebhookCreated => "webhook_created",
+            Self::WebhookRemoved => "webhook_removed",
+        }
+    }
+
+    /// True for what somebody does; false for what follows from it by itself. A cancel is somebody's too, but its event
+    /// tells of the run and bears the name of the run's owner.
+    pub const fn is_by_people(self) -> bool {
+        !matches!(
+            self,
+            Self::RunStarted
+                | Self::RunSucceeded
+                | Self::RunFailed
+                | Self::RunCancelled
+                | Self::RunRequeued
+                | Self::RunCancelRequested
+                | Self::SweepFinished
+        )
+    }
+
+    /// The id of the thing that changed, as it is written; nothing where the kind names none.
+    pub fn subject(self, id: u64) -> Option<String> {
+        Some(match self {
+            Self::ModelCreated => ModelId(id).to_string(),
+            Self::DatasetCreated | Self::ImageAdded => DatasetId(id).to_string(),
+            Self::ExperimentCreated => ExperimentId(id).to_string(),
+            Self::SweepSubmitted | Self::SweepFinished => SweepId(id).to_string(),
+            Self::WebhookCreated | Self::WebhookRemoved => WebhookId(id).to_string(),
+            Self::RunSubmitted
+            | Self::RunStarted
+            | Self::RunSucceeded
+            | Self::RunFailed
+            | Self::RunCancelled
+            | Self::RunRequeued
+            | Self::RunCancelRequested
+            | Self::RunPrioritised => RunId(id).to_string(),
+            Self::AccountCreated
+            | Self::AccountChanged
+            | Self::AccountRemoved
+            | Self::ModelShared
+            | Self::ModelUnshared => AccountId(id).to_string(),
+            Self::TokenCreated | Self::TokenRevoked => TokenId(id).to_string(),
+            Self::QueuePaused | Self::QueueResumed => return None,
+        })
+    }
 
     /// The kind with this number.
     pub fn from_number(number: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u16 == number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_each_kinds_own() {
+        let names: std::collections::HashSet<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(names.len(), EventKind::ALL.len());
+        assert!(EventKind::ALL.iter().all(|kind| EventKind::from_number(*kind as u16) == Some(*kind)));
     }
 }

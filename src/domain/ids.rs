@@ -112,6 +112,10 @@ ids! {
     SweepId, "sweep", "swp";
     /// A user account.
     AccountId, "account", "usr";
+    /// A secret that stands for an account.
+    TokenId, "token", "tok";
+    /// One who wants to be told when something ends.
+    WebhookId, "webhook", "whk";
     /// A project: what a group of accounts shares.
     ProjectId, "project", "prj";
 }

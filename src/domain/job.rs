@@ -84,6 +84,36 @@ pub enum Ending {
     Cancelled,
     /// It was stopped because the server stops.
     Stopped,
+    /// The kernel killed it, since the machine had no memory left.
+    OutOfMemory {
+        /// True where no other job ran beside it, so that it can expect no more the next time.
+        alone: bool,
+        /// In words for its owner, should this be its end.
+        reason: String,
+    },
+}
+
+/// How many more jobs the machine has memory for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// How many.
+    pub jobs: usize,
+    /// Where that is fewer than could have a slot: what the next one waits for.
+    pub wait: Option<MemoryWait>,
+}
+
+impl Room {
+    /// Room for all.
+    pub const ANY: Self = Self { jobs: usize::MAX, wait: None };
+}
+
+/// Why a job that could have a slot is not started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryWait {
+    /// What a job is expected to want, in bytes.
+    pub needed_bytes: u64,
+    /// What the machine has beside the jobs that run, in bytes.
+    pub available_bytes: u64,
 }
 
 /// A worker's message to the scheduler.

@@ -19,3 +19,5 @@ pub mod run;
 pub mod run_files;
 pub mod stamp;
 pub mod sweep;
+pub mod text;
+pub mod webhook;

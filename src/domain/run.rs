@@ -25,6 +25,8 @@ pub struct RunSpec {
     pub parameters: HyperParameters,
     /// Equal for all runs of a dataset version.
     pub seed: u32,
+    /// How long it may take, where that is less than any run may.
+    pub timeout_seconds: Option<u32>,
 }
 
 /// Where a run stands.
@@ -84,7 +86,7 @@ pub struct Run {
     pub priority: u8,
     /// How often it has been started.
     pub attempts: u32,
-    /// How often the server went down while it ran.
+    /// How often the server went down while it ran; also set by a lack of memory that calls for a run alone.
     pub crashes: u32,
     /// When the first attempt began.
     pub first_started_at: Option<Timestamp>,
@@ -95,7 +97,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// True for a run that must be watched alone: the server went down under it before, twice.
+    /// True for a run that must run alone: the server went down under it before, twice, or it was killed for memory
+    /// while others ran beside it.
     pub fn is_suspect(&self) -> bool {
         self.crashes + 1 >= MAX_CRASHES
     }
@@ -120,6 +123,15 @@ pub enum Action {
     },
     /// The server went down while the attempt ran.
     Crash,
+    /// The machine had no memory left, and the kernel killed the attempt.
+    OutOfMemory {
+        /// The attempt that reports.
+        attempt: u32,
+        /// True where nothing ran beside it.
+        alone: bool,
+        /// Why it fails, where it does.
+        reason: String,
+    },
     /// Somebody wants it to stop.
     Cancel,
 }
@@ -165,6 +177,7 @@ impl Action {
             Self::Finish { .. } => "finish",
             Self::Yield { .. } => "yield",
             Self::Crash => "crash",
+            Self::OutOfMemory { .. } => "run out of memory",
             Self::Cancel => "be cancelled",
         }
     }
@@ -203,6 +216,17 @@ pub fn transition(run: &Run, action: Action, now: Timestamp) -> Result<Run, Refu
                 RunState::Queued
             }
         }
+        (RunState::Running { attempt, cancelling, .. }, Action::OutOfMemory { attempt: reported, alone, reason }) => {
+            fence(reported, *attempt)?;
+            if *cancelling {
+                done(Outcome::Cancelled)
+            } else if alone || run.is_suspect() {
+                done(Outcome::Failed { reason })
+            } else {
+                next.crashes = MAX_CRASHES - 1;
+                RunState::Queued
+            }
+        }
         (RunState::Running { attempt, started_at, .. }, Action::Cancel) => {
             RunState::Running { attempt: *attempt, started_at: *started_at, cancelling: true }
         }
@@ -217,8 +241,8 @@ fn fence(reported: u32, current: u32) -> Result<(), Refused> {
 
 fn crash_reason() -> String {
     format!(
-        "the server went down {MAX_CRASHES} times while this run was running, the last time with nothing else beside it; \
-         look at its log and at the machine's memory, then submit it again"
+        "the server went down, or the machine ran out of memory, up to {MAX_CRASHES} times while this run was running, the \
+         last time with nothing else beside it; look at its log and at the machine's memory, then submit it again"
     )
 }
 
@@ -241,6 +265,7 @@ pub(crate) mod tests {
                 version: DatasetVersion { dataset: DatasetId(4), number: VersionNumber(5) },
                 parameters: HyperParameters { learning_rate: LearningRate::new(0.01).unwrap(), layers: 2, steps: 1000 },
                 seed: 7,
+                timeout_seconds: None,
             },
             sweep: Some(SweepId(8)),
             priority: 0,
@@ -263,6 +288,11 @@ pub(crate) mod tests {
             1 => (0u32..5, outcome).prop_map(|(attempt, outcome)| Action::Finish { attempt, outcome }),
             1 => (0u32..5).prop_map(|attempt| Action::Yield { attempt }),
             2 => Just(Action::Crash),
+            1 => (0u32..5, any::<bool>()).prop_map(|(attempt, alone)| Action::OutOfMemory {
+                attempt,
+                alone,
+                reason: "m".into(),
+            }),
             1 => Just(Action::Cancel),
         ];
         proptest::collection::vec(action, 0..40)
@@ -299,11 +329,28 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_is_killed_for_memory_beside_others_is_tried_once_more_and_alone() {
+        let at = Timestamp(5);
+        let kill = |run: &Run, alone| {
+            let running = transition(run, Action::Claim, at).unwrap();
+            let attempt = running.attempts;
+            transition(&running, Action::OutOfMemory { attempt, alone, reason: "too much".into() }, at).unwrap()
+        };
+        let failed = RunState::Done { outcome: Outcome::Failed { reason: "too much".into() }, finished_at: at };
+        assert_eq!(kill(&a_run(), true).state, failed);
+        let again = kill(&a_run(), false);
+        assert!(again.state == RunState::Queued && again.is_suspect());
+        assert_eq!(kill(&again, false).state, failed, "it ran alone, whoever says what");
+    }
+
+    #[test]
     fn a_cancelled_run_is_not_started_again_by_a_crash() {
         let at = Timestamp(5);
         let running = transition(&a_run(), Action::Claim, at).unwrap();
         let stopping = transition(&running, Action::Cancel, at).unwrap();
-        let after = transition(&stopping, Action::Crash, at).unwrap();
-        assert_eq!(after.state.name(), "cancelled");
+        let memory = Action::OutOfMemory { attempt: 1, alone: false, reason: String::new() };
+        for end in [Action::Crash, memory] {
+            assert_eq!(transition(&stopping, end, at).unwrap().state.name(), "cancelled");
+        }
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! It is a child like any other: a group of its own, known to the guard. It must not know what is asked.
 
-use super::guard::Guard;
-use super::process::{ChildSpec, Control, Pipes, describe, spawn, wait};
+use super::custody::{Custody, Kind, Limits, Verdict, Ward};
+use super::process::{ChildSpec, Control, Meter, OUT_OF_MEMORY, Pipes, describe, has_ended, spawn, wait};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, ioctl_fionbio};
-use rustix::process::{Pid, Signal};
+use rustix::process::Pid;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::process::Child;
@@ -20,8 +20,9 @@ const SHOWN: usize = 600;
 pub struct Companion {
     child: Child,
     pid: Pid,
-    guard: Arc<Guard>,
-    has_ended: bool,
+    ward: Ward,
+    limits: Limits,
+    meter: Meter,
     shown: Vec<u8>,
     buffer: Vec<u8>,
 }
@@ -53,11 +54,18 @@ impl Companion {
     ///
     /// # Errors
     /// Where it cannot be started.
-    pub fn start(spec: &ChildSpec, guard: Arc<Guard>) -> io::Result<Self> {
+    pub fn start(spec: &ChildSpec, custody: &Arc<Custody>) -> io::Result<Self> {
         let child = spawn(spec, Pipes::Both)?;
         let pid = Pid::from_raw(child.id().cast_signed()).ok_or_else(|| io::Error::other("it has no process id"))?;
-        guard.watch(pid);
-        let companion = Self { child, pid, guard, has_ended: false, shown: Vec::new(), buffer: vec![0; 16 << 10] };
+        let companion = Self {
+            child,
+            pid,
+            ward: custody.take_in(pid, spec.limits, Kind::Helper),
+            limits: spec.limits,
+            meter: Meter::default(),
+            shown: Vec::new(),
+            buffer: vec![0; 16 << 10],
+        };
         let Child { stdin, stdout, stderr, .. } = &companion.child;
         stdin.as_ref().map_or(Ok(()), |pipe| ioctl_fionbio(pipe, true))?;
         stdout.as_ref().map_or(Ok(()), |pipe| ioctl_fionbio(pipe, true))?;
@@ -66,9 +74,8 @@ impl Companion {
     }
 
     /// Whether it is gone though nobody asked it anything.
-    pub fn is_gone(&mut self) -> bool {
-        self.has_ended |= !matches!(self.child.try_wait(), Ok(None));
-        self.has_ended
+    pub fn is_gone(&self) -> bool {
+        has_ended(self.pid)
     }
 
     /// Sends a question; `answer` gets what comes and says whether that was all.
@@ -91,7 +98,12 @@ impl Companion {
             if Instant::now() >= deadline {
                 return Err(Silence::TimedOut);
             }
-            let ready = self.poll(!unsent.is_empty(), control, deadline);
+            if Instant::now() >= self.ward.next_look()
+                && let Some(breach) = self.ward.look(&self.meter)
+            {
+                return Err(Silence::Died(self.limits.words(breach)));
+            }
+            let ready = self.poll(!unsent.is_empty(), control, deadline.min(self.ward.next_look()));
             if ready.stdin {
                 unsent = self.send(unsent)?;
             }
@@ -167,7 +179,11 @@ impl Companion {
     fn died(&mut self) -> Silence {
         self.listen_to_errors();
         let why = match self.end() {
-            Ok(status) => describe(status),
+            Ok(status) => match self.ward.verdict(status, &self.meter) {
+                Some(Verdict::Over(breach)) => self.limits.words(breach),
+                Some(Verdict::OutOfMemory) => OUT_OF_MEMORY.to_owned(),
+                None => describe(status),
+            },
             Err(error) => format!("it is gone: {error}"),
         };
         let tail = String::from_utf8_lossy(&self.shown);
@@ -176,11 +192,7 @@ impl Companion {
 
     /// Kills what is left of it.
     fn end(&mut self) -> io::Result<std::process::ExitStatus> {
-        if !self.has_ended {
-            // The leader is not reaped yet, so its group's number cannot have gone to anybody else.
-            let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
-            self.has_ended = true;
-        }
+        self.ward.release();
         self.child.wait()
     }
 }
@@ -202,6 +214,5 @@ impl Drop for Companion {
         if let Err(error) = self.end() {
             tracing::warn!(%error, "a child could not be waited for");
         }
-        self.guard.forget(self.pid);
     }
 }

@@ -1,10 +1,13 @@
 //! Children die with the server, on kill -9 too: a helper process holds a pipe from it and kills what is left when
 //! the pipe closes.
 //!
-//! The helper is this same binary. It sleeps until the end, and then finds the groups that run in a table that the
-//! server keeps in a file in memory, its standard output, and everything else by a mark in the environment that children
-//! inherit: what left its group, and what was started a moment before the end.
+//! The helper is this same binary. It sleeps until the end. Then it kills the control groups of the server, if it has
+//! any; the process groups that run, and what left those before the server's eyes, both in a table that the server keeps in a file
+//! in memory, the helper's standard output; and everything else by a mark in the environment that children inherit: what
+//! left its group, and what was started a moment before the end.
 
+use super::custody::cgroup;
+use super::custody::kin::{self, Member};
 use super::process::spawn_helper;
 use crate::trainer::command::MARK;
 use rustix::process::{Pid, Signal};
@@ -27,36 +30,103 @@ const LOOKS: usize = 50;
 pub struct Guard {
     own: PathBuf,
     mark: String,
+    /// The control group of all runs.
+    runs: Option<PathBuf>,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
     helper: Option<Child>,
-    /// The groups that run; nought marks a free place.
-    groups: Vec<i32>,
-    /// The same, four bytes each, for the helper.
+    places: Vec<Place>,
+    /// The same for the helper.
     table: File,
 }
 
+/// A line of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Free,
+    /// A process group.
+    Group(Pid),
+    /// A process by itself, that came of a group.
+    Stray {
+        member: Member,
+        of: Pid,
+    },
+}
+
+/// How many bytes a line has: a process id, and when that process was started where it stands for itself alone.
+const LINE: usize = 16;
+
+impl Place {
+    fn to_line(self) -> [u8; LINE] {
+        let (pid, start) = match self {
+            Self::Free => (0, 0),
+            Self::Group(pid) => (pid.as_raw_nonzero().get(), 0),
+            Self::Stray { member: Member { pid, start }, .. } => (pid.as_raw_nonzero().get(), start),
+        };
+        let mut line = [0; LINE];
+        line[..8].copy_from_slice(&i64::from(pid).to_ne_bytes());
+        line[8..].copy_from_slice(&start.to_ne_bytes());
+        line
+    }
+
+    fn from_line(line: &[u8; LINE]) -> Self {
+        let (pid, start) = line.split_at(8);
+        let number = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
+        match (i32::try_from(number(pid)).ok().and_then(Pid::from_raw), number(start)) {
+            (None, _) => Self::Free,
+            (Some(pid), 0) => Self::Group(pid),
+            (Some(pid), start) => Self::Stray { member: Member { pid, start }, of: pid },
+        }
+    }
+
+    fn kill(self) {
+        let _ = match self {
+            Self::Free => Ok(()),
+            Self::Group(pid) => rustix::process::kill_process_group(pid, Signal::KILL),
+            Self::Stray { member, .. } if kin::lives(member) => rustix::process::kill_process(member.pid, Signal::KILL),
+            Self::Stray { .. } => Ok(()),
+        };
+    }
+}
+
 impl State {
-    fn set(&mut self, place: usize, group: i32) {
-        self.groups[place] = group;
-        if let Err(error) = self.table.write_all_at(&group.to_ne_bytes(), 4 * place as u64) {
+    fn set(&mut self, at: usize, place: Place) {
+        self.places[at] = place;
+        if let Err(error) = self.table.write_all_at(&place.to_line(), (LINE * at) as u64) {
             tracing::error!(%error, "the guard process cannot be told what runs");
         }
+    }
+
+    fn add(&mut self, place: Place) {
+        let at = self.places.iter().position(|place| *place == Place::Free).unwrap_or_else(|| {
+            self.places.push(Place::Free);
+            self.places.len() - 1
+        });
+        self.set(at, place);
     }
 }
 
 impl Guard {
-    /// Starts the helper.
+    /// Starts the helper; `runs` is the control group of all runs, where there is one.
     ///
     /// # Errors
     /// Where this binary cannot be started again.
-    pub fn start(own: PathBuf, mark: String) -> io::Result<Self> {
+    pub fn start(own: PathBuf, mark: String, runs: Option<PathBuf>) -> io::Result<Self> {
         let table = File::from(rustix::fs::memfd_create("groups", rustix::fs::MemfdFlags::CLOEXEC)?);
-        let helper = spawn_helper(&own, &[SUBCOMMAND, &mark], table.try_clone()?)?;
-        Ok(Self { own, mark, state: Mutex::new(State { helper: Some(helper), groups: Vec::new(), table }) })
+        let state = State { helper: None, places: Vec::new(), table };
+        let guard = Self { own, mark, runs, state: Mutex::new(state) };
+        let helper = guard.start_helper(&guard.locked().table)?;
+        guard.locked().helper = Some(helper);
+        Ok(guard)
+    }
+
+    fn start_helper(&self, table: &File) -> io::Result<Child> {
+        let runs = self.runs.as_ref().map(|folder| folder.as_os_str());
+        let arguments = [SUBCOMMAND.as_ref(), self.mark.as_ref()].into_iter().chain(runs);
+        spawn_helper(&self.own, arguments, table.try_clone()?)
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, State> {
@@ -66,20 +136,42 @@ impl Guard {
     /// Has a group killed should the server go.
     pub fn watch(&self, group: Pid) {
         let mut state = self.locked();
-        let place = state.groups.iter().position(|group| *group == 0).unwrap_or_else(|| {
-            state.groups.push(0);
-            state.groups.len() - 1
-        });
-        state.set(place, group.as_raw_nonzero().get());
+        state.add(Place::Group(group));
         self.keep_helper(&mut state);
     }
 
-    /// The group is gone.
+    /// The group is gone, and with it what came of it.
     pub fn forget(&self, group: Pid) {
         let mut state = self.locked();
-        if let Some(place) = state.groups.iter().position(|known| *known == group.as_raw_nonzero().get()) {
-            state.set(place, 0);
+        for at in 0..state.places.len() {
+            if matches!(state.places[at], Place::Group(of) | Place::Stray { of, .. } if of == group) {
+                state.set(at, Place::Free);
+            }
         }
+    }
+
+    /// Has these processes killed as well, of those that came of a group, should the server go.
+    pub fn set_strays(&self, of: Pid, strays: &[Member]) {
+        let mut state = self.locked();
+        for at in 0..state.places.len() {
+            if matches!(state.places[at], Place::Stray { member, of: known } if known == of && !strays.contains(&member))
+            {
+                state.set(at, Place::Free);
+            }
+        }
+        for member in strays {
+            let place = Place::Stray { member: *member, of };
+            if !state.places.contains(&place) {
+                state.add(place);
+            }
+        }
+    }
+
+    /// Whether a process is the helper, or the leader of a group that is watched.
+    pub fn knows(&self, pid: Pid) -> bool {
+        let state = self.locked();
+        let helper = state.helper.as_ref().and_then(|helper| Pid::from_raw(helper.id().cast_signed()));
+        helper == Some(pid) || state.places.contains(&Place::Group(pid))
     }
 
     /// Starts another helper where the last one is gone.
@@ -88,8 +180,7 @@ impl Guard {
             return;
         }
         state.helper = None;
-        let table = state.table.try_clone();
-        match table.and_then(|table| spawn_helper(&self.own, &[SUBCOMMAND, &self.mark], table)) {
+        match self.start_helper(&state.table) {
             Ok(helper) => {
                 tracing::warn!("the guard process was gone; another one watches now");
                 state.helper = Some(helper);
@@ -113,12 +204,13 @@ impl Drop for Guard {
 ///
 /// # Errors
 /// Where standard input cannot be read.
-pub fn run_helper(mark: &str) -> io::Result<()> {
+pub fn run_helper(mark: &str, runs: Option<&Path>) -> io::Result<()> {
     io::copy(&mut io::stdin().lock(), &mut io::sink())?;
-    match groups() {
-        Ok(groups) => groups.into_iter().filter_map(Pid::from_raw).for_each(|group| {
-            let _ = rustix::process::kill_process_group(group, Signal::KILL);
-        }),
+    if let Some(runs) = runs {
+        cgroup::kill_all(runs);
+    }
+    match table() {
+        Ok(places) => places.into_iter().for_each(Place::kill),
         // The marks are left.
         Err(error) => tracing::error!(%error, "the groups that ran cannot be read"),
     }
@@ -128,16 +220,19 @@ pub fn run_helper(mark: &str) -> io::Result<()> {
             break;
         }
     }
+    if let Some(runs) = runs {
+        cgroup::remove_all(runs);
+    }
     Ok(())
 }
 
 /// Reads the table.
-fn groups() -> io::Result<Vec<i32>> {
+fn table() -> io::Result<Vec<Place>> {
     let table = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let mut bytes = Vec::new();
     // The server never moved the position that it shares with us.
     (&table).read_to_end(&mut bytes)?;
-    Ok(bytes.as_chunks().0.iter().map(|bytes| i32::from_ne_bytes(*bytes)).filter(|group| *group > 0).collect())
+    Ok(bytes.as_chunks().0.iter().map(Place::from_line).collect())
 }
 
 /// Kills what earlier servers of this data folder left behind: marks begin with the folder's id. Returns how many there
@@ -166,4 +261,18 @@ fn mark_of(process: &Path) -> Option<String> {
     let wanted = format!("{MARK}=");
     let variable = environment.split(|byte| *byte == 0).find(|variable| variable.starts_with(wanted.as_bytes()))?;
     String::from_utf8(variable[wanted.len()..].to_vec()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_writes_the_helper_reads() {
+        let pid = rustix::process::getpid();
+        for place in [Place::Free, Place::Group(pid), Place::Stray { member: Member { pid, start: 1 << 40 }, of: pid }]
+        {
+            assert_eq!(Place::from_line(&place.to_line()), place);
+        }
+    }
 }

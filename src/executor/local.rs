@@ -2,16 +2,18 @@
 //!
 //! Takes jobs from the scheduler and reports back by message. Knows commands and folders; not the store.
 
-use super::guard::Guard;
+use super::admission::{Admission, Ticket};
+use super::custody::{Custody, Limits};
 use super::pass::{self, JobControl};
 use super::process::Order;
 use super::run_folder::RunFolders;
+use super::sieve::Secrets;
 use super::view::Views;
 use super::{EventSink, Executor};
 use crate::blob::BlobStore;
 use crate::domain::dataset::Manifests;
 use crate::domain::ids::RunId;
-use crate::domain::job::{Ending, Job, JobRun, RunEvent};
+use crate::domain::job::{Ending, Job, JobRun, Room, RunEvent};
 use crate::trainer::command::{BaseEnvironment, Command};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -29,6 +31,12 @@ pub struct Settings {
     pub timeout: Duration,
     /// How long it may take to end once told.
     pub grace: Duration,
+    /// What it may take.
+    pub limits: Limits,
+    /// What its log does not show.
+    pub secrets: Secrets,
+    /// How many the machine has memory for.
+    pub admission: Arc<Admission>,
     /// Where runs keep their files.
     pub folders: RunFolders,
     /// Where dataset folders are made.
@@ -45,7 +53,7 @@ pub struct LocalPool {
 pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) views: Views,
-    pub(super) guard: Arc<Guard>,
+    pub(super) custody: Arc<Custody>,
     sink: EventSink,
     running: Mutex<Running>,
 }
@@ -78,12 +86,12 @@ impl LocalPool {
         settings: Settings,
         manifests: Arc<dyn Manifests>,
         blobs: Arc<dyn BlobStore>,
-        guard: Arc<Guard>,
+        custody: Arc<Custody>,
         runtime: tokio::runtime::Handle,
         sink: EventSink,
     ) -> Self {
         let views = Views::new(settings.views.clone(), manifests, blobs);
-        Self { shared: Arc::new(Shared { settings, views, guard, sink, running: Mutex::default() }), runtime }
+        Self { shared: Arc::new(Shared { settings, views, custody, sink, running: Mutex::default() }), runtime }
     }
 }
 
@@ -91,6 +99,7 @@ impl LocalPool {
 struct Admitted {
     runs: Vec<JobRun>,
     control: io::Result<Arc<JobControl>>,
+    ticket: Ticket,
 }
 
 impl Executor for LocalPool {
@@ -101,6 +110,10 @@ impl Executor for LocalPool {
             let shared = Arc::clone(&self.shared);
             self.runtime.spawn_blocking(move || shared.slot(admitted));
         }
+    }
+
+    fn room(&self, most: usize) -> Room {
+        self.shared.settings.admission.room(most)
     }
 
     fn cancel(&self, run: RunId) {
@@ -130,15 +143,16 @@ impl Shared {
             }
             running.controls.extend(job.runs.iter().map(|run| (run.run, Arc::clone(control))));
         }
-        Admitted { runs: job.runs, control }
+        let meter = control.as_ref().map(|control| Arc::clone(&control.child.meter)).unwrap_or_default();
+        Admitted { runs: job.runs, control, ticket: self.settings.admission.enter(meter) }
     }
 
     /// A slot's thread: a job, and the one that follows it.
     fn slot(&self, first: Admitted) {
         let mut next = Some(first);
-        while let Some(Admitted { runs, control }) = next {
+        while let Some(Admitted { runs, control, ticket }) = next {
             let mut events = match control {
-                Ok(control) => pass::carry_out(self, runs, &control),
+                Ok(control) => pass::carry_out(self, runs, &control, &ticket),
                 Err(error) => {
                     let ending = Ending::Failed(format!("the run could not be started: {error}"));
                     let ended = |run: JobRun| pass::ended(&run, ending.clone(), None);
@@ -146,6 +160,8 @@ impl Shared {
                 }
             };
             self.forget(&events);
+            // Whoever hears of the free slot may ask whether there is memory for the next job.
+            drop(ticket);
             events.push(RunEvent::SlotFree);
             self.locked().reporting += 1;
             (self.sink)(events);

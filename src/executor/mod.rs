@@ -2,7 +2,9 @@
 //!
 //! Takes jobs and reports [`RunEvent`]s; knows nothing of the store or of what becomes of a result.
 
+pub mod admission;
 mod companion;
+pub mod custody;
 pub mod guard;
 pub mod local;
 mod log;
@@ -12,11 +14,12 @@ pub mod predictor;
 pub mod process;
 mod record;
 pub mod run_folder;
+pub mod sieve;
 mod view;
 pub mod warm;
 
 use crate::domain::ids::RunId;
-use crate::domain::job::{Job, RunEvent};
+use crate::domain::job::{Job, Room, RunEvent};
 use std::sync::Arc;
 
 /// Where a worker's messages go. It may start the next job before it returns.
@@ -26,6 +29,12 @@ pub type EventSink = Arc<dyn Fn(Vec<RunEvent>) + Send + Sync>;
 pub trait Executor: Send + Sync {
     /// Starts a job; never waits. Each of its runs is reported, then the slot.
     fn start(&self, job: Job);
+
+    /// How many more jobs the machine can hold now, `most` at the most. What was started counts from then on.
+    fn room(&self, most: usize) -> Room {
+        let _ = most;
+        Room::ANY
+    }
 
     /// Asks a running run to end; it is reported like any other end.
     fn cancel(&self, run: RunId);

@@ -4,9 +4,12 @@
 //! until then as its log, and what happens to the child later no longer concerns it. The longest one is judged by how
 //! the child ends, as a run alone is. Knows commands and folders; not the store.
 
+use super::admission::Ticket;
+use super::custody::limits::size;
 use super::local::Shared;
-use super::process::{self, ChildEnd, ChildSpec, Control, Order, Output};
+use super::process::{self, ChildEnd, ChildSpec, Control, Meter, OUT_OF_MEMORY, Order, Output};
 use super::record::{LastWords, Record};
+use super::sieve::Sieve;
 use crate::domain::ids::RunId;
 use crate::domain::job::{Ending, JobRun, RunEvent};
 use crate::trainer::command::Target;
@@ -16,6 +19,7 @@ use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Reaches a job from other threads.
 pub(super) struct JobControl {
@@ -50,7 +54,7 @@ pub(super) fn ended(run: &JobRun, ending: Ending, log: Option<Vec<u8>>) -> RunEv
 }
 
 /// Carries out a job. Runs that end before it does are reported at once; returns the reports of the others.
-pub(super) fn carry_out(pool: &Shared, mut runs: Vec<JobRun>, control: &JobControl) -> Vec<RunEvent> {
+pub(super) fn carry_out(pool: &Shared, mut runs: Vec<JobRun>, control: &JobControl, ticket: &Ticket) -> Vec<RunEvent> {
     runs.sort_by_key(|run| run.spec.parameters.steps);
     let version = runs.first().map(|run| run.spec.version);
     let Some(version) = version else { return Vec::new() };
@@ -75,11 +79,13 @@ pub(super) fn carry_out(pool: &Shared, mut runs: Vec<JobRun>, control: &JobContr
     let mut pass = Pass {
         pool,
         control,
+        ticket,
         shares: false,
         longest: 0,
         live,
         stdout: OutputParser::new(),
         stderr: OutputParser::new(),
+        sieves: [Sieve::new(&pool.settings.secrets), Sieve::new(&pool.settings.secrets)],
         last_words: LastWords::default(),
     };
     // Orders may have come already.
@@ -89,7 +95,9 @@ pub(super) fn carry_out(pool: &Shared, mut runs: Vec<JobRun>, control: &JobContr
     // A trailing slash, as the contract's examples have it.
     images.push("");
     let end = match pass.child(images) {
-        Ok(Some(spec)) => process::run(&spec, &pool.guard, &control.child, &mut |which, bytes| pass.take(which, bytes)),
+        Ok(Some(spec)) => {
+            process::run(&spec, &pool.custody, &control.child, &mut |which, bytes| pass.take(which, bytes))
+        }
         Ok(None) => return over,
         Err(error) => ChildEnd::NotStarted(error),
     };
@@ -127,6 +135,7 @@ impl Member {
 struct Pass<'a> {
     pool: &'a Shared,
     control: &'a JobControl,
+    ticket: &'a Ticket,
     /// True for a job of several runs: result lines say whose they are.
     shares: bool,
     /// How many steps the child makes.
@@ -135,6 +144,8 @@ struct Pass<'a> {
     live: Vec<Member>,
     stdout: OutputParser,
     stderr: OutputParser,
+    /// For the log, of standard output and standard error.
+    sieves: [Sieve; 2],
     last_words: LastWords,
 }
 
@@ -156,9 +167,17 @@ impl Pass<'_> {
             arguments: settings.train.arguments_for_job(&run.spec.parameters, &steps, &Target::Images(images)),
             environment,
             folder: folder.clone(),
-            timeout: settings.timeout,
+            timeout: self.timeout(),
             grace: settings.grace,
+            limits: settings.limits,
         }))
+    }
+
+    /// How long the child may take; runs that share one have the same limit.
+    fn timeout(&self) -> Duration {
+        let most = self.pool.settings.timeout;
+        let own = self.live.last().and_then(|member| member.run.spec.timeout_seconds);
+        own.map_or(most, |seconds| Duration::from_secs(u64::from(seconds)).min(most))
     }
 
     /// Takes what the child printed; an empty piece says that it is no short one, or that a run was cancelled.
@@ -181,15 +200,30 @@ impl Pass<'_> {
     fn write(&mut self, which: Output, bytes: &[u8]) {
         let points = match which {
             Output::Stdout => self.stdout.feed(bytes),
-            Output::Stderr => {
-                self.last_words.hear(bytes);
-                self.stderr.feed(bytes)
-            }
+            Output::Stderr => self.stderr.feed(bytes),
         };
+        let [stdout, stderr] = &mut self.sieves;
+        let readable = match which {
+            Output::Stdout => stdout.sift(bytes),
+            Output::Stderr => stderr.sift(bytes),
+        };
+        if which == Output::Stderr {
+            self.last_words.hear(readable);
+        }
         for member in &mut self.live {
-            member.record.write(bytes);
+            member.record.write(readable);
         }
         self.add(points);
+    }
+
+    /// Writes down what waited for more of a line.
+    fn write_rest(&mut self) {
+        let [stdout, stderr] = &mut self.sieves;
+        let rest = [stdout.rest(), stderr.rest()];
+        self.last_words.hear(rest[1]);
+        for member in &mut self.live {
+            rest.iter().for_each(|rest| member.record.write(rest));
+        }
     }
 
     /// A point belongs to all runs that come as far as its step.
@@ -243,16 +277,19 @@ impl Pass<'_> {
 
     /// The reports of the runs that were left when the child ended.
     fn finish(mut self, end: &ChildEnd) -> Vec<RunEvent> {
+        self.write_rest();
         let (points, stdout) = std::mem::take(&mut self.stdout).finish();
         self.add(points);
         let (points, stderr) = std::mem::take(&mut self.stderr).finish();
         self.add(points);
         let why = self.failure(end);
         let (pool, shares, control) = (self.pool, self.shares, self.control);
+        let alone = !self.ticket.had_company();
         let judged = self.live.into_iter().map(|member| {
             let ending = match (&why, end) {
                 (_, ChildEnd::Ordered(Order::Stop)) if !control.is_cancelled(member.run.run) => Ending::Stopped,
                 (_, ChildEnd::Ordered(_)) => Ending::Cancelled,
+                (Some(reason), ChildEnd::OutOfMemory) => Ending::OutOfMemory { alone, reason: reason.clone() },
                 (Some(reason), _) => Ending::Failed(reason.clone()),
                 (None, _) if shares => match stdout.outcome_for_steps(member.steps()) {
                     Outcome::Nothing => Ending::Failed(format!(
@@ -273,21 +310,37 @@ impl Pass<'_> {
         let settings = &self.pool.settings;
         match end {
             ChildEnd::TimedOut => Some(format!(
-                "it took longer than {} s and was stopped; raise jobs.timeout_seconds, or give it fewer steps",
-                settings.timeout.as_secs()
+                "it took longer than {} s and was stopped; give it more time (timeout_seconds, jobs.timeout_seconds) or \
+                 fewer steps",
+                self.timeout().as_secs()
             )),
             ChildEnd::NotStarted(error) => {
                 Some(format!("`{}` could not be started: {error}", settings.train.program.display()))
             }
+            ChildEnd::OverLimit(breach) => Some(settings.limits.words(*breach)),
+            ChildEnd::OutOfMemory => Some(out_of_memory(&self.control.child.meter)),
             ChildEnd::Ended(status) if !status.success() => {
                 // What was killed had no last words.
                 let words = status.code().and_then(|_| self.last_words.line());
                 let status = process::describe(*status);
-                Some(words.map_or_else(|| status.clone(), |words| format!("{status}: {words}")))
+                let Some(words) = words else { return Some(status) };
+                let hint = settings.limits.hint(&words).map(|hint| format!("; {hint}")).unwrap_or_default();
+                Some(format!("{status}: {words}{hint}"))
             }
             ChildEnd::Ended(_) | ChildEnd::Ordered(_) => None,
         }
     }
+}
+
+/// Why a run failed that the kernel killed with nothing else to kill.
+fn out_of_memory(meter: &Meter) -> String {
+    let held = match meter.most() {
+        0 => String::new(),
+        most => format!(" when it held about {}", size(most)),
+    };
+    format!(
+        "{OUT_OF_MEMORY}{held}, with no other run beside it; give it smaller batches or images, or a machine with more memory"
+    )
 }
 
 fn entry(member: &Member) -> JobEntry {

@@ -1,8 +1,9 @@
 //! Predictions by a script: the test command, asked at once. At most `concurrency` run side by side; queued runs are not in the way.
 
-use super::guard::Guard;
-use super::process::{self, ChildEnd, ChildSpec, Control, Order, Output};
+use super::custody::{Custody, Limits};
+use super::process::{self, ChildEnd, ChildSpec, Control, OUT_OF_MEMORY, Order, Output};
 use super::run_folder::RunFolders;
+use super::sieve::{Secrets, Sieve};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::prediction::{Image, PendingPrediction, Prediction, PredictionRequest, Predictor};
 use crate::trainer::command::{BaseEnvironment, Command, Target};
@@ -29,6 +30,10 @@ pub struct Settings {
     pub folders: RunFolders,
     /// How many run side by side.
     pub concurrency: usize,
+    /// What one may take.
+    pub limits: Limits,
+    /// What is not repeated of what one prints.
+    pub secrets: Secrets,
 }
 
 /// Asks the test command.
@@ -41,7 +46,7 @@ pub struct CommandPredictor {
 
 struct Shared {
     settings: Settings,
-    guard: Arc<Guard>,
+    custody: Arc<Custody>,
     asked: Mutex<Asked>,
 }
 
@@ -54,10 +59,10 @@ struct Asked {
 
 impl CommandPredictor {
     /// A predictor whose threads are the blocking threads of `runtime`.
-    pub fn new(settings: Settings, guard: Arc<Guard>, runtime: tokio::runtime::Handle) -> Self {
+    pub fn new(settings: Settings, custody: Arc<Custody>, runtime: tokio::runtime::Handle) -> Self {
         let turns = Arc::new(Semaphore::new(settings.concurrency));
         let places = Arc::new(Semaphore::new(settings.concurrency + MAX_WAITING));
-        Self { shared: Arc::new(Shared { settings, guard, asked: Mutex::default() }), turns, places, runtime }
+        Self { shared: Arc::new(Shared { settings, custody, asked: Mutex::default() }), turns, places, runtime }
     }
 }
 
@@ -120,23 +125,21 @@ impl Shared {
             folder,
             timeout: settings.timeout,
             grace: Duration::from_secs(1),
+            limits: settings.limits,
         };
         let control = self.admit()?;
         let (mut stdout, mut stderr) = (OutputParser::new(), OutputParser::new());
-        let mut shown = Vec::new();
-        let end = process::run(&spec, &self.guard, &control, &mut |which, bytes| {
-            shown.extend_from_slice(bytes);
-            let over = shown.len().saturating_sub(SHOWN);
-            shown.drain(..over);
+        let mut shown = Shown::new(&settings.secrets);
+        let end = process::run(&spec, &self.custody, &control, &mut |which, bytes| {
+            shown.hear(bytes);
             match which {
                 Output::Stdout => drop(stdout.feed(bytes)),
                 Output::Stderr => drop(stderr.feed(bytes)),
             }
         });
         self.asked().controls.retain(|other| !Arc::ptr_eq(other, &control));
+        let tail = shown.text();
         let failed = |why: String| {
-            let tail = String::from_utf8_lossy(&shown);
-            let tail = tail.trim();
             let tail = if tail.is_empty() { "nothing".to_owned() } else { format!("{tail:?}") };
             Error::new(Code::PredictionFailed, format!("the test command gave no answer: {why}; it printed {tail}"))
         };
@@ -146,12 +149,40 @@ impl Shared {
                 other => Err(failed(other.failure_message().unwrap_or_default())),
             },
             ChildEnd::Ended(status) => Err(failed(process::describe(status))),
+            ChildEnd::OverLimit(breach) => Err(failed(settings.limits.words(breach))),
+            ChildEnd::OutOfMemory => Err(failed(OUT_OF_MEMORY.to_owned())),
             ChildEnd::TimedOut => Err(failed(format!("it took longer than {} s", settings.timeout.as_secs()))),
             ChildEnd::Ordered(_) => Err(Error::new(Code::Unavailable, "the server is stopping")),
             ChildEnd::NotStarted(error) => {
                 Err(failed(format!("`{}` could not be started: {error}", settings.test.program.display())))
             }
         }
+    }
+}
+
+/// The end of what a command printed, without secrets.
+pub(super) struct Shown {
+    sieve: Sieve,
+    end: Vec<u8>,
+}
+
+impl Shown {
+    pub fn new(secrets: &Secrets) -> Self {
+        Self { sieve: Sieve::new(secrets), end: Vec::new() }
+    }
+
+    /// Takes what was printed.
+    pub fn hear(&mut self, bytes: &[u8]) {
+        self.end.extend_from_slice(self.sieve.sift(bytes));
+        let over = self.end.len().saturating_sub(SHOWN);
+        self.end.drain(..over);
+    }
+
+    /// All of it.
+    pub fn text(&mut self) -> String {
+        self.end.extend_from_slice(self.sieve.rest());
+        let over = self.end.len().saturating_sub(SHOWN);
+        String::from_utf8_lossy(&self.end[over..]).trim().to_owned()
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 /// How long a handshake may take.
@@ -42,17 +42,13 @@ pub struct Door {
     pub tls: Option<Arc<Tls>>,
 }
 
-/// A connection that is not served; why has been dealt with.
-#[derive(Debug)]
-pub struct Turned;
-
 impl Door {
     /// Takes a connection in.
     ///
     /// # Errors
-    /// [`Turned`] where it was told to go, or did not speak as it should.
-    pub async fn enter(self, socket: TcpStream) -> Result<(Guarded, Option<SocketAddr>), Turned> {
-        let peer = socket.peer_addr().map_err(|_| Turned)?;
+    /// Nothing more to say: it was told to go, or did not speak as it should.
+    pub async fn enter(self, socket: TcpStream) -> Result<(Guarded, Option<SocketAddr>), ()> {
+        let peer = socket.peer_addr().map_err(drop)?;
         let admitted = match self.connections.admit(peer.ip(), self.tls.is_some()) {
             Ok(admitted) => admitted,
             Err(refusal) => {
@@ -60,17 +56,25 @@ impl Door {
                 if self.tls.is_none() {
                     send_away(socket, refusal).await;
                 }
-                return Err(Turned);
+                return Err(());
             }
         };
         let wire = match &self.tls {
             None => Wire::Plain(socket),
             Some(tls) => {
                 let handshake = timeout(HANDSHAKE, shake_hands(tls, socket));
-                unless_closed(&admitted, handshake).await.and_then(Result::ok).and_then(Result::ok).ok_or(Turned)?
+                unless_closed(&admitted, handshake).await.and_then(Result::ok).and_then(Result::ok).ok_or(())?
             }
         };
         Ok((Guarded::new(wire, admitted), Some(peer)))
+    }
+
+    /// Takes in a connection of whoever owns the data folder.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn enter_control(self, socket: UnixStream) -> Result<(Guarded, Option<SocketAddr>), ()> {
+        Ok((Guarded::new(Wire::Local(socket), self.connections.admit_owner()), None))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::request_id;
 use crate::domain::error::{Code, Error};
-use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Value, json};
 
 /// The shape of an API's errors.
@@ -18,13 +19,39 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// The shape of a path's API, where no handler says it.
-    pub fn of_path(path: &str) -> Self {
+    /// The shape of the errors of a path, also of one that does not exist.
+    pub fn of(path: &str) -> Self {
         match path {
             "/test" => Self::Test,
-            path if path.starts_with("/api/") => Self::Problem,
+            "/healthz" | "/readyz" | "/metrics" => Self::Problem,
+            _ if path.starts_with("/api/") => Self::Problem,
             _ => Self::Experiments,
         }
+    }
+}
+
+/// A failure before the handler was reached.
+#[derive(Debug)]
+pub struct Refused {
+    /// How to say so.
+    pub shape: Shape,
+    /// What went wrong.
+    pub error: Error,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl ResponseError for Refused {
+    fn status_code(&self) -> StatusCode {
+        status(self.error.code)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        response(self.shape, &self.error)
     }
 }
 
@@ -32,6 +59,8 @@ impl Shape {
 pub fn status(code: Code) -> StatusCode {
     match code {
         Code::InvalidParameter | Code::InvalidBody => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::Forbidden => StatusCode::FORBIDDEN,
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::AlreadyExists | Code::NoResults | Code::NoImages | Code::Conflict => StatusCode::CONFLICT,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -51,7 +80,15 @@ pub fn response(shape: Shape, error: &Error) -> HttpResponse {
     if status.is_server_error() {
         tracing::warn!(code = error.code.as_str(), %error, "a request failed");
     }
-    refusal(shape, status, error.code.as_str(), &error.message)
+    let mut answer = refusal(shape, status, error.code.as_str(), &error.message);
+    if error.code == Code::Unauthenticated {
+        answer.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"trainyard\""));
+        answer.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"trainyard\""));
+    }
+    if let Some(seconds) = error.retry_after {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    answer
 }
 
 /// Writes that something went wrong, in an API's own shape, with the id of the request.
@@ -87,9 +124,9 @@ mod tests {
 
     #[test]
     fn every_path_has_a_shape() {
-        assert_eq!(Shape::of_path("/test"), Shape::Test);
-        assert_eq!(Shape::of_path("/api/v1/runs/1"), Shape::Problem);
-        assert_eq!(Shape::of_path("/bestAccuracy"), Shape::Experiments);
-        assert_eq!(Shape::of_path(""), Shape::Experiments);
+        assert_eq!(Shape::of("/test"), Shape::Test);
+        assert_eq!(Shape::of("/api/v1/runs/1"), Shape::Problem);
+        assert_eq!(Shape::of("/bestAccuracy"), Shape::Experiments);
+        assert_eq!(Shape::of(""), Shape::Experiments);
     }
 }

@@ -1,38 +1,41 @@
 //! The experiments API: ten calls, word for word as its source document has them.
 
+use super::auth::Granted;
 use super::error::{Shape, response};
 use super::form;
 use super::parameters::Parameters;
-use super::server::methods;
-use crate::domain::account::Actor;
+use super::routes::{Routes, at};
+use crate::domain::account::{Change, View};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::experiment::{HyperParameters, LearningRate};
 use crate::domain::name::Label;
 use crate::service::Services;
+use crate::service::control::MAX_PRIORITY;
 use crate::service::images::{MAX_URLS, NewImage};
 use crate::service::predictions::Answer;
 use crate::service::results::{AccuracyPages, ExperimentAccuracies};
+use crate::service::runs::Terms;
 use actix_multipart::Multipart;
 use actix_web::http::Version;
-use actix_web::web::{self, Data};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 /// Adds the ten routes.
-pub fn configure(app: &mut web::ServiceConfig) {
+pub fn configure(routes: &mut Routes<'_>) {
     let shape = Shape::Experiments;
-    app.service(methods("/createModel", "GET", web::get().to(create_model), shape))
-        .service(methods("/createDataset", "GET", web::get().to(create_dataset), shape))
-        .service(methods("/createExperiment", "GET", web::get().to(create_experiment), shape))
-        .service(methods("/uploadTrainingImage", "POST", web::post().to(upload_training_image), shape))
-        .service(methods("/uploadTrainingImages", "GET", web::get().to(upload_training_images), shape))
-        .service(methods("/train", "GET", web::get().to(train), shape))
-        .service(methods("/runDefaultExperiments", "GET", web::get().to(run_default_experiments), shape))
-        .service(methods("/test", "POST", web::post().to(test), Shape::Test))
-        .service(methods("/allAccuracies", "GET", web::get().to(all_accuracies), shape))
-        .service(methods("/bestAccuracy", "GET", web::get().to(best_accuracy), shape));
+    routes.add(at("/createModel", shape).get(create_model));
+    routes.add(at("/createDataset", shape).get(create_dataset));
+    routes.add(at("/createExperiment", shape).get(create_experiment));
+    routes.add(at("/uploadTrainingImage", shape).post(upload_training_image));
+    routes.add(at("/uploadTrainingImages", shape).get(upload_training_images));
+    routes.add(at("/train", shape).get(train));
+    routes.add(at("/runDefaultExperiments", shape).get(run_default_experiments));
+    routes.add(at("/test", Shape::Test).post(test));
+    routes.add(at("/allAccuracies", shape).get(all_accuracies));
+    routes.add(at("/bestAccuracy", shape).get(best_accuracy));
 }
 
 fn parameters(request: &HttpRequest) -> Parameters {
@@ -46,14 +49,29 @@ fn answer(outcome: Result<Value>) -> HttpResponse {
     }
 }
 
+/// Reads `priority` and `timeout_seconds`.
+fn terms(given: &Parameters) -> Result<Terms> {
+    let priority = given.optional("priority").map(str::parse::<u8>).transpose();
+    let priority =
+        priority.map_err(|_| Error::parameter(format!("priority is a whole number from 0 to {MAX_PRIORITY}")))?;
+    let timeout_seconds = given.optional("timeout_seconds").map(str::parse::<u32>).transpose();
+    let timeout_seconds =
+        timeout_seconds.map_err(|_| Error::parameter("timeout_seconds is a whole number of seconds, from 1"))?;
+    Ok(Terms { priority: priority.unwrap_or(0), timeout_seconds })
+}
+
 fn ok(message: impl Into<String>) -> Value {
     json!({ "status": "ok", "message": message.into() })
 }
 
-async fn create_model(services: Data<Services>, request: HttpRequest) -> HttpResponse {
+async fn create_model(
+    Granted(permit): Granted<Change>,
+    services: Data<Services>,
+    request: HttpRequest,
+) -> HttpResponse {
     let outcome = async {
         let name = parameters(&request).name("model_name")?;
-        let (id, experiments) = services.create_model(Actor::LOCAL, name.clone()).await?;
+        let (id, experiments) = services.create_model(permit, name.clone()).await?;
         let mut body = ok(format!("model {name} created with {experiments} default experiments"));
         body["model_id"] = json!(id.to_string());
         Ok(body)
@@ -61,7 +79,11 @@ async fn create_model(services: Data<Services>, request: HttpRequest) -> HttpRes
     answer(outcome.await)
 }
 
-async fn create_dataset(services: Data<Services>, request: HttpRequest) -> HttpResponse {
+async fn create_dataset(
+    Granted(permit): Granted<Change>,
+    services: Data<Services>,
+    request: HttpRequest,
+) -> HttpResponse {
     let outcome = async {
         let given = parameters(&request);
         let (model, name) = (given.name("model_name")?, given.name("dataset_name")?);
@@ -70,7 +92,7 @@ async fn create_dataset(services: Data<Services>, request: HttpRequest) -> HttpR
             Some(from) => format!("dataset {name} created as a copy of {from}"),
             None => format!("dataset {name} created"),
         };
-        let id = services.create_dataset(Actor::LOCAL, model, name, from).await?;
+        let id = services.create_dataset(permit, model, name, from).await?;
         let mut body = ok(message);
         body["dataset_id"] = json!(id.to_string());
         Ok(body)
@@ -78,7 +100,11 @@ async fn create_dataset(services: Data<Services>, request: HttpRequest) -> HttpR
     answer(outcome.await)
 }
 
-async fn create_experiment(services: Data<Services>, request: HttpRequest) -> HttpResponse {
+async fn create_experiment(
+    Granted(permit): Granted<Change>,
+    services: Data<Services>,
+    request: HttpRequest,
+) -> HttpResponse {
     let outcome = async {
         let given = parameters(&request);
         let (model, name) = (given.name("model_name")?, given.name("experiment_name")?);
@@ -87,7 +113,7 @@ async fn create_experiment(services: Data<Services>, request: HttpRequest) -> Ht
             given.required("num_layers")?,
             given.required("num_steps")?,
         )?;
-        let id = services.create_experiment(Actor::LOCAL, model, name.clone(), parameters).await?;
+        let id = services.create_experiment(permit, model, name.clone(), parameters).await?;
         let mut body = ok(format!("experiment {name} created"));
         body["experiment_id"] = json!(id.to_string());
         Ok(body)
@@ -95,7 +121,12 @@ async fn create_experiment(services: Data<Services>, request: HttpRequest) -> Ht
     answer(outcome.await)
 }
 
-async fn upload_training_image(services: Data<Services>, request: HttpRequest, body: Multipart) -> HttpResponse {
+async fn upload_training_image(
+    Granted(permit): Granted<Change>,
+    services: Data<Services>,
+    request: HttpRequest,
+    body: Multipart,
+) -> HttpResponse {
     let outcome = async {
         let form = form::read(&services, &request, body).await?;
         let model = form.fields.name("model_name")?;
@@ -103,13 +134,17 @@ async fn upload_training_image(services: Data<Services>, request: HttpRequest, b
         let label = form.fields.optional("label").map(Label::parse).transpose()?;
         let (file_name, image) = form.into_file()?;
         let image = NewImage { image, file_name, label };
-        services.add_images(Actor::LOCAL, model, dataset, vec![image]).await?;
+        services.add_images(permit, model, dataset, vec![image]).await?;
         Ok(ok("Images added For training"))
     };
     answer(outcome.await)
 }
 
-async fn upload_training_images(services: Data<Services>, request: HttpRequest) -> HttpResponse {
+async fn upload_training_images(
+    Granted(permit): Granted<Change>,
+    services: Data<Services>,
+    request: HttpRequest,
+) -> HttpResponse {
     let outcome = async {
         let given = parameters(&request);
         let model = given.name("model_name")?;
@@ -123,18 +158,18 @@ async fn upload_training_images(services: Data<Services>, request: HttpRequest) 
             let message = format!("image_urls has {} urls; one call takes at most {MAX_URLS}", urls.len());
             return Err(Error::parameter(message));
         }
-        services.add_from_urls(Actor::LOCAL, model, dataset, label, &urls).await?;
+        services.add_from_urls(permit, model, dataset, label, &urls).await?;
         Ok(ok("Images added For training"))
     };
     answer(outcome.await)
 }
 
-async fn train(services: Data<Services>, request: HttpRequest) -> HttpResponse {
+async fn train(Granted(permit): Granted<Change>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
     let outcome = async {
         let given = parameters(&request);
         let (model, experiment) = (given.name("model_name")?, given.name("experiment_name")?);
         let dataset = given.optional_name("dataset_name")?;
-        let submitted = services.train(Actor::LOCAL, model, experiment, dataset).await?;
+        let submitted = services.train(permit, model, experiment, dataset, terms(&given)?).await?;
         let mut body = ok("training for exp started");
         body["run_id"] = json!(submitted.runs.first().map(ToString::to_string));
         Ok(body)
@@ -142,12 +177,16 @@ async fn train(services: Data<Services>, request: HttpRequest) -> HttpResponse {
     answer(outcome.await)
 }
 
-async fn run_default_experiments(services: Data<Services>, request: HttpRequest) -> HttpResponse {
+async fn run_default_experiments(
+    Granted(permit): Granted<Change>,
+    services: Data<Services>,
+    request: HttpRequest,
+) -> HttpResponse {
     let outcome = async {
         let given = parameters(&request);
         let model = given.name("model_name")?;
         let dataset = given.optional_name("dataset_name")?;
-        let submitted = services.run_default_experiments(Actor::LOCAL, model, dataset).await?;
+        let submitted = services.run_default_experiments(permit, model, dataset, terms(&given)?).await?;
         let runs: Vec<String> = submitted.runs.iter().map(ToString::to_string).collect();
         Ok(json!({
             "status": "Ok",
@@ -159,12 +198,17 @@ async fn run_default_experiments(services: Data<Services>, request: HttpRequest)
     answer(outcome.await)
 }
 
-async fn test(services: Data<Services>, request: HttpRequest, body: Multipart) -> HttpResponse {
+async fn test(
+    Granted(permit): Granted<View>,
+    services: Data<Services>,
+    request: HttpRequest,
+    body: Multipart,
+) -> HttpResponse {
     let outcome = async {
         let form = form::read(&services, &request, body).await?;
         let model = form.fields.name("model_name")?;
         let (_, image) = form.into_file()?;
-        services.predict(Actor::LOCAL, &model, image).await
+        services.predict(permit, &model, image).await
     };
     match outcome.await {
         Ok(answer) => HttpResponse::Ok().json(predicted(answer)),
@@ -194,7 +238,7 @@ fn predicted(answer: Answer) -> Value {
     json!({ "Status": "ok", "body": body })
 }
 
-async fn best_accuracy(services: Data<Services>, request: HttpRequest) -> HttpResponse {
+async fn best_accuracy(Granted(permit): Granted<View>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
     #[derive(Serialize)]
     struct Body<'a> {
         #[serde(rename = "bestDataset")]
@@ -212,7 +256,7 @@ async fn best_accuracy(services: Data<Services>, request: HttpRequest) -> HttpRe
     let given = parameters(&request);
     let found = given.name("model_name").and_then(|model| {
         let experiment = given.optional_name("experiment_name")?;
-        services.best(Actor::LOCAL, &model, experiment.as_ref())
+        services.best(permit, &model, experiment.as_ref())
     });
     match found {
         Ok(best) => HttpResponse::Ok().json(Best {
@@ -227,11 +271,15 @@ async fn best_accuracy(services: Data<Services>, request: HttpRequest) -> HttpRe
     }
 }
 
-async fn all_accuracies(services: Data<Services>, request: HttpRequest) -> HttpResponse {
+async fn all_accuracies(
+    Granted(permit): Granted<View>,
+    services: Data<Services>,
+    request: HttpRequest,
+) -> HttpResponse {
     let given = parameters(&request);
     let pages = given.name("model_name").and_then(|model| {
         let experiment = given.optional_name("experiment_name")?;
-        let mut pages = services.accuracies(Actor::LOCAL, &model, experiment)?;
+        let mut pages = services.accuracies(permit, &model, experiment)?;
         // The first page is read before the status is sent, so that its failure has one.
         let first = pages.next_page()?.unwrap_or_default();
         Ok((first, pages))
@@ -357,5 +405,5 @@ pub fn number<S: Serializer>(rate: &LearningRate, serializer: S) -> std::result:
 pub fn unknown_path(path: &str) -> HttpResponse {
     let shown: String = path.chars().take(100).collect();
     let error = Error::new(Code::NotFound, format!("there is no call {shown}; README.md lists the calls"));
-    response(Shape::of_path(path), &error)
+    response(Shape::of(path), &error)
 }

@@ -1,6 +1,6 @@
 //! Multipart forms: fields in any order and one image, streamed. Their pace is watched where they come in.
 
-use super::limits::body::is_too_slow;
+use super::limits::body::{is_too_slow, slow_body};
 use super::parameters::Parameters;
 use crate::domain::error::{Code, Error, Result};
 use crate::service::Services;
@@ -51,7 +51,7 @@ where
 
 fn broken(error: MultipartError) -> Error {
     if matches!(&error, MultipartError::Payload(error) if is_too_slow(error)) {
-        return Error::new(Code::RequestTimeout, "the body came too slowly; send it again over a better line");
+        return slow_body();
     }
     Error::new(Code::InvalidBody, format!("the body is no complete multipart form: {error}; send it as curl -F does"))
 }

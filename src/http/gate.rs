@@ -122,7 +122,9 @@ where
         }
         let worker = Rc::clone(&self.worker);
         let facts = Some(Facts { id, began: Instant::now(), client, worker, underway: Underway(connection) });
-        match self.gate.rates.check(client, request.headers()) {
+        let is_owner = connection_is_control(&request);
+        let checked = if is_owner { Ok(()) } else { self.gate.rates.check(client, request.headers()) };
+        match checked {
             Ok(()) => {
                 let answer = CURRENT.sync_scope(id, || self.service.call(request));
                 Answering { step: Step::Passed { answer: CURRENT.scope(id, answer) }, facts }
@@ -136,11 +138,15 @@ where
     }
 }
 
+fn connection_is_control(request: &ServiceRequest) -> bool {
+    request.conn_data::<Arc<Connection>>().is_some_and(|connection| connection.is_control())
+}
+
 /// The answer to a client that asks too often.
 fn slow_down(request: &ServiceRequest, wait: Duration) -> HttpResponse {
     let seconds = wait.as_secs() + 1;
     let message = format!("there are too many requests from here; try again in {seconds} s, or ask less often");
-    let shape = Shape::of_path(request.path());
+    let shape = Shape::of(request.path());
     let mut answer = refusal(shape, StatusCode::TOO_MANY_REQUESTS, "too_many", &message);
     answer.headers_mut().insert(RETRY_AFTER, seconds.into());
     answer

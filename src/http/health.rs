@@ -1,15 +1,17 @@
 //! Whether the server lives and whether it takes work, for load balancers and process managers.
 
 use super::error::{Shape, response};
-use super::server::methods_with_head;
+use super::routes::{Routes, at};
 use crate::service::Services;
 use actix_web::HttpResponse;
-use actix_web::web::{self, Data};
+use actix_web::http::Method;
+use actix_web::web::Data;
 
 /// Adds `/healthz` and `/readyz`.
-pub fn configure(app: &mut web::ServiceConfig) {
-    app.service(methods_with_head("/healthz", || web::to(healthz)))
-        .service(methods_with_head("/readyz", || web::to(readyz)));
+pub fn configure(routes: &mut Routes<'_>) {
+    let shape = Shape::Problem;
+    routes.add(at("/healthz", shape).open(Method::GET, healthz).open(Method::HEAD, healthz));
+    routes.add(at("/readyz", shape).open(Method::GET, readyz).open(Method::HEAD, readyz));
 }
 
 async fn healthz() -> HttpResponse {

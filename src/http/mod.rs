@@ -4,6 +4,9 @@
 //! services and the domain's types; not the store, not the scheduler.
 
 pub mod api;
+mod auth;
+mod body;
+pub mod browser;
 mod door;
 mod error;
 mod experiments_api;
@@ -14,7 +17,9 @@ pub mod limits;
 mod metrics;
 mod parameters;
 pub mod request_id;
+mod routes;
 mod server;
 pub mod tls;
 
-pub use server::{Bound, Settings, bind};
+pub use routes::Listed;
+pub use server::{Bound, Listeners, Settings, bind, routes};

@@ -1,31 +1,34 @@
-//! The listening socket and the workers behind it.
+//! The listening sockets and the workers behind them.
 //!
 //! actix-web's own server hands sockets to HTTP as they are; this one puts the limits in between, from the same parts.
 
+use super::browser::{self, Control, Known};
 use super::door::Door;
-use super::error::{Shape, refusal};
 use super::gate::Gate;
 use super::limits::body::Bodies;
 use super::limits::rate::Rates;
 use super::limits::stream::Guarded;
 use super::limits::{self, Connections, Proxies};
 use super::metrics::{self, Metrics};
+use super::routes::{Listed, Routes};
 use super::tls::Tls;
-use super::{api, experiments_api, health};
+use super::{api, body, experiments_api, health};
 use crate::service::Services;
+use actix_cors::Cors;
 use actix_http::{HttpService, KeepAlive};
 use actix_server::{GracefulShutdownSignal, Server, ServerHandle};
 use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, ServiceResponse};
-use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, HeaderValue};
+use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::{self, Data};
-use actix_web::{App, HttpRequest, HttpResponse, Resource, Route};
+use actix_web::{App, HttpRequest, HttpResponse};
 use rustix::process::{Resource as Limited, Rlimit, getrlimit, setrlimit};
 use socket2::SockRef;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +40,8 @@ pub struct Settings {
     pub limits: limits::Settings,
     /// Key and certificate, where it speaks TLS.
     pub tls: Option<Arc<Tls>>,
+    /// Names and pages that are known to be good.
+    pub known: Known,
 }
 
 /// How long the first head of a connection may take; later ones have the deadline of `limits::connection`.
@@ -72,65 +77,79 @@ pub struct Bound {
     pub secure: bool,
 }
 
-/// Binds the listener's workers; nothing is served before the server is awaited. Has to be called on a runtime.
+/// Where a server listens.
+pub struct Listeners {
+    /// For everybody.
+    pub open: TcpListener,
+    /// For whoever owns the data folder; its requests need no credential.
+    pub control: Option<UnixListener>,
+}
+
+/// Binds the listeners' workers; nothing is served before the server is awaited. Has to be called on a runtime.
 ///
 /// # Errors
 /// What the system says.
-pub fn bind(listener: TcpListener, services: Data<Services>, settings: Settings) -> io::Result<Bound> {
-    let Settings { workers, limits, tls } = settings;
-    let address = listener.local_addr()?;
-    tune(&listener)?;
+pub fn bind(listeners: Listeners, services: Data<Services>, settings: Settings) -> io::Result<Bound> {
+    let Settings { workers, limits, tls, known } = settings;
+    let address = listeners.open.local_addr()?;
+    tune(&listeners.open)?;
     make_descriptors(limits.connections);
-    let proxies = Proxies::new(limits.trusted_proxies.clone(), limits.forwarded_header);
+    let (known, proxies) = (Data::new(known), Proxies::new(limits.trusted_proxies.clone(), limits.forwarded_header));
     let connections = Arc::new(Connections::new(&limits, proxies.clone()));
     tokio::spawn(Arc::clone(&connections).watch());
     let metrics = Metrics::new(&services, &connections, tls.as_ref()).map_err(io::Error::other)?;
-    let metrics = Data::new(metrics);
-    let proxies = Data::new(proxies);
+    let (metrics, proxies) = (Data::new(metrics), Data::new(proxies));
+    let behind = services.clone();
     let gate = Gate {
         rates: Arc::new(Rates::new(&limits)),
-        bodies: Arc::new(Bodies::new({
-            let services = services.clone();
-            move || services.uploads_wait()
-        })),
+        bodies: Arc::new(Bodies::new(move || behind.uploads_wait())),
         proxies: Arc::clone(&proxies),
         metrics: Arc::clone(&metrics),
     };
-    let secure = tls.is_some();
-    let door = Door { connections, tls };
-    let most = (limits.connections + TURNED).div_ceil(workers);
+    let app = move || {
+        App::new()
+            .app_data(services.clone())
+            .app_data(known.clone())
+            .app_data(metrics.clone())
+            .app_data(proxies.clone())
+            .app_data(body::limit())
+            .wrap(Condition::new(!known.origins.is_empty(), cors(&known)))
+            .wrap(from_fn(browser::guard))
+            .wrap(gate.clone())
+            .configure(|app| configure(&mut Routes::of(app)))
+            .default_service(web::to(unknown))
+    };
     let builder = Server::build()
         .workers(workers)
         // Handlers block nothing here; files go through the runtime's pool.
         .worker_max_blocking_threads(2)
-        .max_concurrent_connections(most)
+        .max_concurrent_connections((limits.connections + TURNED).div_ceil(workers))
         .shutdown_timeout(SHUTDOWN_SECONDS)
         .disable_signals();
     let stopping = builder.graceful_shutdown_signal();
-    let server = builder.listen("http", listener, move || {
-        let app = App::new()
-            .app_data(services.clone())
-            .app_data(metrics.clone())
-            .app_data(proxies.clone())
-            .wrap(gate.clone())
-            .configure(experiments_api::configure)
-            .configure(health::configure)
-            .configure(metrics::configure)
-            .configure(api::v1::configure)
-            .default_service(web::to(unknown));
-        connection_service(app, door.clone(), stopping.clone(), address)
+    let secure = tls.is_some();
+    let door = Door { connections, tls };
+    let (of_all, of_owner) = ((app.clone(), door.clone(), stopping.clone()), (app, door, stopping));
+    let mut builder = builder.listen("http", listeners.open, move || {
+        let (app, door, stopping) = of_all.clone();
+        fn_service(move |socket| door.clone().enter(socket)).and_then(http(app(), stopping, address))
     })?;
-    let server = server.run();
+    if let Some(control) = listeners.control {
+        builder = builder.listen_uds("control", control, move || {
+            let (app, door, stopping) = of_owner.clone();
+            fn_service(move |socket| door.clone().enter_control(socket)).and_then(http(app(), stopping, address))
+        })?;
+    }
+    let server = builder.run();
     Ok(Bound { handle: server.handle(), server, address, secure })
 }
 
-/// What is done with a socket: it is let in, and HTTP/1.1 is spoken on it.
-fn connection_service<S, B>(
+/// HTTP/1.1 on a socket that was let in.
+fn http<S, B>(
     app: impl IntoServiceFactory<S, actix_http::Request>,
-    door: Door,
     stopping: GracefulShutdownSignal,
     address: SocketAddr,
-) -> impl ServiceFactory<tokio::net::TcpStream, Config = (), Response = (), Error = (), InitError = ()>
+) -> impl ServiceFactory<(Guarded, Option<SocketAddr>), Config = (), Response = (), Error = (), InitError = ()>
 where
     S: ServiceFactory<
             actix_http::Request,
@@ -146,7 +165,7 @@ where
     let app = app.into_factory().map_err(|error| error.error_response());
     // The settings that actix-web's own server would give the application; nothing here asks for them.
     let app = map_config(app, |()| AppConfig::default());
-    let http = HttpService::build()
+    HttpService::build()
         .graceful_shutdown_signal(move || {
             let stopping = stopping.clone();
             async move { stopping.notified().await }
@@ -157,15 +176,14 @@ where
         .client_disconnect_timeout(LINGER)
         .local_addr(address)
         .on_connect_ext(|socket: &Guarded, extensions| {
-            extensions.insert(Arc::clone(socket.connection()));
+            let connection = socket.connection();
+            if connection.is_control() {
+                extensions.insert(Control);
+            }
+            extensions.insert(Arc::clone(connection));
         })
         .h1(app)
-        .map_err(drop);
-    fn_service(move |socket| {
-        let door = door.clone();
-        async move { door.enter(socket).await.map_err(drop) }
-    })
-    .and_then(http)
+        .map_err(drop)
 }
 
 /// Lets the process have a file descriptor for each connection beside those for everything else.
@@ -194,28 +212,24 @@ fn tune(listener: &TcpListener) -> io::Result<()> {
     socket.set_tcp_notsent_lowat(UNSENT)
 }
 
-/// A path with one method; others are answered in the API's own shape.
-pub fn methods(path: &str, allowed: &'static str, route: Route, shape: Shape) -> Resource {
-    let refuse = move |request: HttpRequest| async move { wrong_method(&request, allowed, shape) };
-    // The name is what metrics know the route by.
-    web::resource(path).name(path).route(route).default_service(web::to(refuse))
+/// Other sites' pages that are listed may ask, with a token: cookies never come along.
+fn cors(known: &Known) -> Cors {
+    let cors = Cors::default().allow_any_method().allowed_headers([AUTHORIZATION, CONTENT_TYPE]).max_age(3600);
+    known.origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
-/// A path that answers GET and HEAD.
-pub fn methods_with_head(path: &str, route: impl Fn() -> Route) -> Resource {
-    let refuse = |request: HttpRequest| async move { wrong_method(&request, "GET, HEAD", Shape::Problem) };
-    web::resource(path)
-        .name(path)
-        .route(route().method(actix_web::http::Method::GET))
-        .route(route().method(actix_web::http::Method::HEAD))
-        .default_service(web::to(refuse))
+fn configure(routes: &mut Routes<'_>) {
+    experiments_api::configure(routes);
+    health::configure(routes);
+    metrics::configure(routes);
+    api::v1::configure(routes);
 }
 
-fn wrong_method(request: &HttpRequest, allowed: &'static str, shape: Shape) -> HttpResponse {
-    let message = format!("{} takes {allowed}, not {}; README.md lists the calls", request.path(), request.method());
-    let mut answer = refusal(shape, StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message);
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
-    answer
+/// Every route with what it takes.
+pub fn routes() -> Vec<Listed> {
+    let mut routes = Routes::default();
+    configure(&mut routes);
+    routes.listed()
 }
 
 async fn unknown(request: HttpRequest) -> HttpResponse {

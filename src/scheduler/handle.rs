@@ -8,7 +8,7 @@ use super::{Scheduler, Step};
 use crate::domain::account::Actor;
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::ids::RunId;
-use crate::domain::job::RunEvent;
+use crate::domain::job::{MemoryWait, RunEvent};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -45,6 +45,8 @@ struct Shared {
     bell: Condvar,
     /// `None` before the start and after the end.
     scheduler: Mutex<Option<Scheduler>>,
+    /// What the next job waits for, as of the last step.
+    waits: Mutex<Option<MemoryWait>>,
 }
 
 #[derive(Default)]
@@ -68,7 +70,9 @@ impl Shared {
     fn step(&self, scheduler: &mut Option<Scheduler>) {
         let Some(working) = scheduler else { return };
         let messages = std::mem::take(&mut self.inbox().messages);
-        match working.tick(messages) {
+        let step = working.tick(messages);
+        *self.waits.lock().unwrap_or_else(PoisonError::into_inner) = working.waits_for_memory();
+        match step {
             Ok(Step::Done) => {}
             Ok(Step::Crashed) => *scheduler = None,
             Err(error) => tracing::error!(%error, "the scheduler could not write; runs wait for a restart"),
@@ -135,6 +139,11 @@ impl Handle {
     fn send(&self, message: Message) {
         self.shared.inbox().messages.push(message);
         self.shared.bell.notify_one();
+    }
+
+    /// What the next job waits for, where it could have a slot but the machine has no memory for it.
+    pub fn waits_for_memory(&self) -> Option<MemoryWait> {
+        *self.shared.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says that something was submitted.

@@ -14,7 +14,7 @@ pub use handle::{Handle, Message, Scheduled};
 
 use crate::domain::error::Result;
 use crate::domain::ids::{ModelId, RunId};
-use crate::domain::job::{Job, RunEvent, Sharing};
+use crate::domain::job::{Job, MemoryWait, Room, RunEvent, Sharing};
 use crate::domain::stamp::{Clock, Timestamp};
 use crate::executor::Executor;
 use crate::store::queue::{self, Band};
@@ -28,6 +28,9 @@ pub const SUSPECT_DELAY_MS: u64 = 10_000;
 
 /// How long to wait before looking again whether a full disk has room.
 const ROOM_DELAY_MS: u64 = 15_000;
+
+/// How long to wait before looking again whether the machine has memory, where no job ends meanwhile.
+const MEMORY_DELAY_MS: u64 = 500;
 
 /// A place at which tests can pull the plug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +80,10 @@ pub struct Scheduler {
     booted_at: Timestamp,
     /// When to look again though no message came.
     look_again_at: Option<Timestamp>,
+    /// What the next job waits for, where that is memory.
+    waits: Option<MemoryWait>,
+    /// True once the log says that jobs wait for memory.
+    told: bool,
     probe: Probe,
 }
 
@@ -85,7 +92,8 @@ impl Scheduler {
     pub fn new(parts: Parts, probe: Option<Probe>) -> Self {
         let booted_at = parts.clock.now();
         let memory = Memory { free: parts.concurrency, last_model: None, suspect_runs: false, stopping: false };
-        Self { parts, memory, booted_at, look_again_at: None, probe: probe.unwrap_or_else(|| Box::new(|_| false)) }
+        let probe = probe.unwrap_or_else(|| Box::new(|_| false));
+        Self { parts, memory, booted_at, look_again_at: None, waits: None, told: false, probe }
     }
 
     /// Settles what an unclean end left behind: runs that had a slot go back to the queue, or are held responsible.
@@ -101,6 +109,11 @@ impl Scheduler {
     /// True once nothing more is started and every slot is free.
     pub fn is_drained(&self) -> bool {
         self.memory.stopping && self.memory.free == self.parts.concurrency
+    }
+
+    /// What the next job waits for, where it could have a slot but the machine has no memory for it.
+    pub fn waits_for_memory(&self) -> Option<MemoryWait> {
+        self.waits
     }
 
     /// Milliseconds until the next look that nobody asks for.
@@ -153,6 +166,8 @@ impl Scheduler {
         };
         self.memory = claimed.memory;
         self.look_again_at = claimed.look_again_at;
+        self.waits = claimed.waits;
+        self.tell();
         for run in cancelled {
             self.parts.executor.cancel(run);
         }
@@ -166,6 +181,24 @@ impl Scheduler {
         Ok(Step::Done)
     }
 
+    /// Says in the log that jobs wait for memory, once; the queue says it at any time.
+    fn tell(&mut self) {
+        if let Some(MemoryWait { needed_bytes, available_bytes }) = self.waits.filter(|_| !self.told) {
+            self.told = true;
+            tracing::info!(needed_bytes, available_bytes, "runs wait until the machine has memory for them");
+        }
+    }
+
+    /// How many jobs may be started. Where nothing runs one always may, so that nothing waits for ever.
+    fn room(&self, memory: Memory) -> Room {
+        if memory.stopping || memory.free == 0 {
+            return Room::ANY;
+        }
+        let room = self.parts.executor.room(memory.free);
+        let least = usize::from(memory.free == self.parts.concurrency);
+        Room { jobs: room.jobs.max(least), ..room }
+    }
+
     fn commit(&self, settlement: &mut Settlement, memory: Memory) -> Result<(Claimed, Vec<RunId>)> {
         let now = self.parts.clock.now();
         let (endings, cancels) = settlement.writes();
@@ -173,6 +206,7 @@ impl Scheduler {
             memory,
             concurrency: self.parts.concurrency,
             has_room: self.parts.store.has_room(),
+            room: self.room(memory),
             suspects_from: Timestamp(self.booted_at.0 + SUSPECT_DELAY_MS),
             now,
             sharing: Arc::clone(&self.parts.sharing),
@@ -203,7 +237,10 @@ pub enum Step {
 struct Plan {
     memory: Memory,
     concurrency: usize,
+    /// On the disk.
     has_room: bool,
+    /// In memory.
+    room: Room,
     suspects_from: Timestamp,
     now: Timestamp,
     sharing: Arc<dyn Sharing>,
@@ -213,22 +250,31 @@ struct Claimed {
     memory: Memory,
     jobs: Vec<Job>,
     look_again_at: Option<Timestamp>,
+    waits: Option<MemoryWait>,
 }
 
 impl Plan {
     /// Takes runs for the free slots.
     fn claim(mut self, tx: &mut Tx<'_>) -> Result<Claimed> {
         let mut jobs = Vec::new();
-        let mut look_again_at = None;
+        let (mut look_again_at, mut waits) = (None, None);
+        if queue::is_paused(tx)? {
+            return Ok(Claimed { memory: self.memory, jobs, look_again_at, waits });
+        }
         while self.memory.free > 0 && !self.memory.stopping && !self.memory.suspect_runs {
             let Some((waiting, band)) = self.next(tx, &mut look_again_at)? else { break };
+            if jobs.len() >= self.room.jobs {
+                look_again_at = Some(Timestamp(self.now.0 + MEMORY_DELAY_MS));
+                waits = self.room.wait;
+                break;
+            }
             let Some(job) = settle::claim(tx, waiting.run, self.sharing.as_ref(), self.now)? else { break };
             self.memory.free -= 1;
             self.memory.last_model = Some(waiting.model);
             self.memory.suspect_runs = band == Band::Suspect;
             jobs.push(job);
         }
-        Ok(Claimed { memory: self.memory, jobs, look_again_at })
+        Ok(Claimed { memory: self.memory, jobs, look_again_at, waits })
     }
 
     /// The run whose turn it is; a suspect only once nothing else waits or runs, and not right after boot.

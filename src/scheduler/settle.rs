@@ -11,7 +11,7 @@ use crate::domain::job::{Ending, Job, JobRun, RunNames, Sharing};
 use crate::domain::result::ExperimentResult;
 use crate::domain::run::{Action, Outcome, Run, RunState, transition};
 use crate::domain::stamp::Timestamp;
-use crate::store::{Read, Tx, datasets, experiments, logs, models, queue, results, runs};
+use crate::store::{Read, Tx, datasets, experiments, logs, models, queue, results, runs, sweeps};
 use tokio::sync::oneshot;
 
 /// How many waiting runs are looked at for each that a job may hold, so that a claim is bounded however many wait.
@@ -58,10 +58,6 @@ impl Settlement {
     }
 }
 
-fn actor_of(run: &Run) -> Actor {
-    Actor { account: run.stamp.owner, project: run.stamp.project }
-}
-
 /// Applies one action; a refused one is logged and changes nothing.
 fn apply(tx: &mut Tx<'_>, run: &Run, action: Action, now: Timestamp) -> Result<Option<Run>> {
     match transition(run, action, now) {
@@ -77,7 +73,13 @@ fn apply(tx: &mut Tx<'_>, run: &Run, action: Action, now: Timestamp) -> Result<O
                     Outcome::Cancelled => EventKind::RunCancelled,
                 },
             };
-            tx.event(actor_of(run), now, kind, run.id.0, run.spec.model.0)?;
+            let (actor, model) = (Actor::owner_of(&run.stamp), run.spec.model.0);
+            tx.event(actor, now, kind, run.id.0, model)?;
+            if let (RunState::Done { .. }, Some(sweep)) = (&next.state, run.sweep)
+                && sweeps::closed(tx, sweep)?
+            {
+                tx.event(actor, now, EventKind::SweepFinished, sweep.0, model)?;
+            }
             Ok(Some(next))
         }
         Err(refused) => {
@@ -101,6 +103,7 @@ pub(super) fn end(tx: &mut Tx<'_>, endings: Vec<Ended>, now: Timestamp) -> Resul
             Ending::Failed(reason) => Action::Finish { attempt, outcome: Outcome::Failed { reason } },
             Ending::Cancelled => Action::Finish { attempt, outcome: Outcome::Cancelled },
             Ending::Stopped => Action::Yield { attempt },
+            Ending::OutOfMemory { alone, reason } => Action::OutOfMemory { attempt, alone, reason },
         };
         if let Some(done) = apply(tx, &run, action, now)? {
             logs::set(tx, id, log.as_deref())?;
@@ -136,7 +139,7 @@ pub(super) fn cancel(
 ) -> Result<(Vec<RunId>, Vec<Option<Error>>)> {
     let mut to_tell = Vec::new();
     let mut refusals = Vec::new();
-    for (id, _actor) in cancels {
+    for (id, actor) in cancels {
         let refusal = match runs::get(tx, *id)? {
             None => Some(Error::new(Code::NotFound, format!("there is no run {id}"))),
             Some(run) if matches!(run.state, RunState::Done { .. }) => {
@@ -144,6 +147,9 @@ pub(super) fn cancel(
             }
             Some(run) => {
                 let next = apply(tx, &run, Action::Cancel, now)?;
+                if next.is_some() {
+                    tx.audit(*actor, now, EventKind::RunCancelRequested, id.0, run.spec.model.0)?;
+                }
                 if next.is_some_and(|next| matches!(next.state, RunState::Running { .. })) {
                     to_tell.push(*id);
                 }
@@ -197,6 +203,12 @@ pub(super) fn recover(tx: &mut Tx<'_>, now: Timestamp) -> Result<usize> {
     let leased = runs::leased(tx)?;
     for run in &leased {
         apply(tx, run, Action::Crash, now)?;
+    }
+    for id in sweeps::held(tx)? {
+        // Whoever submitted it was not answered; what it got so far is what it has.
+        if let (true, Some(sweep)) = (sweeps::release(tx, id)?, sweeps::get(tx, id)?) {
+            tx.event(Actor::owner_of(&sweep.stamp), now, EventKind::SweepFinished, id.0, sweep.model.0)?;
+        }
     }
     Ok(leased.len())
 }

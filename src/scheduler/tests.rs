@@ -6,7 +6,7 @@ use crate::domain::account::Actor;
 use crate::domain::dataset::{Dataset, DatasetVersion, Digest, VersionNumber};
 use crate::domain::experiment::{Experiment, HyperParameters};
 use crate::domain::ids::{DatasetId, ExperimentId, ModelId, RunId};
-use crate::domain::job::{Ending, Job, JobRun, NoSharing, RunEvent, Sharing};
+use crate::domain::job::{Ending, Job, JobRun, MemoryWait, NoSharing, Room, RunEvent, Sharing};
 use crate::domain::model::Model;
 use crate::domain::name::Name;
 use crate::domain::run::{MAX_CRASHES, Outcome, Run, RunSpec, RunState};
@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 const SLOTS: usize = 2;
+
+const WAIT: MemoryWait = MemoryWait { needed_bytes: 300, available_bytes: 200 };
 
 #[derive(Default)]
 struct Turnable(AtomicU64);
@@ -36,6 +38,8 @@ struct Paper {
     running: Mutex<Vec<Job>>,
     starts: Mutex<HashMap<RunId, usize>>,
     cancelled: Mutex<Vec<RunId>>,
+    /// How many more jobs there is memory for; any number unless set.
+    room: Mutex<Option<usize>>,
 }
 
 impl Executor for Paper {
@@ -44,6 +48,11 @@ impl Executor for Paper {
             *self.starts.lock().unwrap().entry(run.run).or_default() += 1;
         }
         self.running.lock().unwrap().push(job);
+    }
+
+    fn room(&self, most: usize) -> Room {
+        let Some(jobs) = *self.room.lock().unwrap() else { return Room::ANY };
+        Room { jobs, wait: (jobs < most).then_some(WAIT) }
     }
 
     fn cancel(&self, run: RunId) {
@@ -238,7 +247,7 @@ fn submit(tx: &mut crate::store::Tx<'_>, model: u64, steps: u64) -> crate::domai
     let run = Run {
         id,
         stamp,
-        spec: RunSpec { model: model_id, experiment, version, parameters, seed: 1 },
+        spec: RunSpec { model: model_id, experiment, version, parameters, seed: 1, timeout_seconds: None },
         sweep: None,
         priority: 0,
         attempts: 0,
@@ -384,6 +393,51 @@ fn a_claim_looks_at_a_bounded_number_of_runs() {
     assert_eq!(bench.run(far).state.name(), "queued");
 }
 
+#[test]
+fn without_memory_jobs_go_one_by_one_and_none_waits_for_ever() {
+    let mut bench = Bench::new();
+    *bench.executor.room.lock().unwrap() = Some(0);
+    let all: Vec<RunId> = (0..3).map(|_| bench.submit(1)).collect();
+    let waits = |bench: &Bench| bench.scheduler.as_ref().unwrap().waits_for_memory();
+    bench.tick(vec![Message::Wake]);
+    assert_eq!(bench.jobs(), [vec![all[0]]]);
+    assert_eq!(waits(&bench), Some(WAIT));
+    assert!(bench.scheduler.as_ref().unwrap().look_again_in_ms().is_some());
+    bench.tick(vec![Message::Wake]);
+    assert_eq!(bench.running(), 1);
+    // Memory comes, though nothing ended.
+    *bench.executor.room.lock().unwrap() = Some(1);
+    bench.tick(Vec::new());
+    assert_eq!((bench.running(), waits(&bench)), (2, None));
+    *bench.executor.room.lock().unwrap() = Some(0);
+    bench.end_one(success());
+    assert_eq!((bench.running(), waits(&bench)), (1, Some(WAIT)));
+    bench.end_one(success());
+    assert_eq!((bench.running(), waits(&bench)), (1, None), "nothing else waits");
+    bench.check(&all);
+}
+
+#[test]
+fn what_the_kernel_killed_beside_others_runs_again_alone() {
+    let mut bench = Bench::with(Arc::new(Threes));
+    let starved = |alone| Ending::OutOfMemory { alone, reason: "too much".to_owned() };
+    let runs: Vec<RunId> = (1..=3).map(|steps| bench.submit_steps(1, steps)).collect();
+    let other = bench.submit(2);
+    bench.tick(vec![Message::Wake]);
+    bench.end_one(starved(false));
+    assert_eq!(bench.jobs(), [vec![other]], "not before what runs has ended, and not right after the start");
+    bench.end_one(success());
+    bench.clock.0.fetch_add(super::SUSPECT_DELAY_MS, Ordering::Relaxed);
+    bench.tick(vec![Message::Wake]);
+    for (run, ending) in runs.into_iter().zip([success(), starved(true), starved(false)]) {
+        assert_eq!(bench.jobs(), [vec![run]]);
+        let failed = ending != success();
+        bench.end_one(ending);
+        assert_eq!(bench.run(run).state.name(), if failed { "failed" } else { "succeeded" });
+        assert_eq!(bench.run(run).attempts, 2);
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Happening {
     Submit(u64, u64),
@@ -394,13 +448,15 @@ enum Happening {
     Wait,
     Crash,
     CrashAt(u8),
+    Room(Option<usize>),
 }
 
 fn happenings() -> impl Strategy<Value = Vec<Happening>> {
     let one = prop_oneof![
         4 => (1u64..4, 1u64..4).prop_map(|(model, steps)| Happening::Submit(model, steps)),
-        6 => (0u8..3).prop_map(Happening::End),
-        2 => (0u8..3).prop_map(Happening::EndFirst),
+        6 => (0u8..5).prop_map(Happening::End),
+        2 => (0u8..5).prop_map(Happening::EndFirst),
+        2 => prop::option::of(0usize..3).prop_map(Happening::Room),
         1 => (0usize..20).prop_map(Happening::Cancel),
         1 => (0usize..20).prop_map(Happening::Stale),
         2 => Just(Happening::Wait),
@@ -414,6 +470,8 @@ fn ending(kind: u8) -> Ending {
     match kind {
         0 => success(),
         1 => Ending::Failed("no accuracy".to_owned()),
+        3 => Ending::OutOfMemory { alone: true, reason: "too much".to_owned() },
+        4 => Ending::OutOfMemory { alone: false, reason: "too much".to_owned() },
         _ => success(),
     }
 }
@@ -452,6 +510,13 @@ proptest! {
                         let after = bench.run(run);
                         prop_assert!(after == before || before.state == RunState::Queued);
                     }
+                }
+                Happening::Room(room) => {
+                    *bench.executor.room.lock().unwrap() = room;
+                    bench.tick(vec![Message::Wake]);
+                    let waiting = runs::queued(bench.store()).unwrap();
+                    let look = bench.scheduler.as_ref().unwrap().look_again_in_ms();
+                    prop_assert!(waiting == 0 || bench.running() > 0 || look.is_some(), "something is always under way");
                 }
                 Happening::Crash => bench.crash_and_boot(),
                 Happening::CrashAt(point) => {

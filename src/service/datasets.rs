@@ -1,15 +1,15 @@
 //! Datasets.
 
-use super::Services;
 use super::models::empty_dataset;
-use crate::domain::account::Actor;
+use super::{Services, access};
+use crate::domain::account::{Change, Permit};
 use crate::domain::dataset::{Dataset, DatasetVersion};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
 use crate::domain::ids::DatasetId;
 use crate::domain::name::Name;
 use crate::domain::stamp::Stamp;
-use crate::store::{datasets, models};
+use crate::store::datasets;
 
 impl Services {
     /// Makes a dataset of a model, empty or as a copy of another one's newest version. A copy costs nothing: it
@@ -17,10 +17,16 @@ impl Services {
     ///
     /// # Errors
     /// `not_found` for the model or the other dataset, `already_exists` where the name is taken.
-    pub async fn create_dataset(&self, actor: Actor, model: Name, name: Name, from: Option<Name>) -> Result<DatasetId> {
-        let now = self.now();
+    pub async fn create_dataset(
+        &self,
+        permit: Permit<Change>,
+        model: Name,
+        name: Name,
+        from: Option<Name>,
+    ) -> Result<DatasetId> {
+        let (actor, now) = (permit.actor(), self.now());
         let write = self.parts.store.write(move |tx| {
-            let model = models::named(tx, actor.project, &model)?;
+            let model = access::model(tx, permit, &model)?;
             if datasets::id_of(tx, model.id, &name)?.is_some() {
                 let message = format!("a dataset named `{name}` exists already in this model; choose another name");
                 return Err(Error::new(Code::AlreadyExists, message));

@@ -1,7 +1,7 @@
 //! Experiments.
 
-use super::Services;
-use crate::domain::account::Actor;
+use super::{Services, access};
+use crate::domain::account::{Actor, Change, Permit};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
 use crate::domain::experiment::{Experiment, HyperParameters};
@@ -17,14 +17,14 @@ impl Services {
     /// `not_found` for the model, `already_exists` where the name is taken.
     pub async fn create_experiment(
         &self,
-        actor: Actor,
+        permit: Permit<Change>,
         model: Name,
         name: Name,
         parameters: HyperParameters,
     ) -> Result<ExperimentId> {
-        let now = self.now();
+        let (actor, now) = (permit.actor(), self.now());
         let write = self.parts.store.write(move |tx| {
-            let mut model = models::named(tx, actor.project, &model)?;
+            let mut model = access::model(tx, permit, &model)?;
             if experiments::id_of(tx, model.id, &name)?.is_some() {
                 let message = format!("an experiment named `{name}` exists already in this model; choose another name");
                 return Err(Error::new(Code::AlreadyExists, message));

@@ -4,6 +4,7 @@
 
 use super::Services;
 use super::status::QueueStatus;
+use crate::domain::account::{Permit, View};
 use crate::domain::error::Result;
 use crate::domain::event::EventKind;
 use crate::domain::ids::RunId;
@@ -63,7 +64,7 @@ impl Services {
     ///
     /// # Errors
     /// `internal` where the store cannot be read.
-    pub fn figures(&self, mut seen: u64) -> Result<Figures> {
+    pub fn figures(&self, permit: Permit<View>, mut seen: u64) -> Result<Figures> {
         let store = &self.parts.store;
         let mut ended = Vec::new();
         for event in events::page(store, seen, MOST_EVENTS)? {
@@ -78,10 +79,10 @@ impl Services {
             .map(|usage| DiskFigures { store: usage.store, free: usage.disk_free, kept_free: usage.kept_free })
             .ok();
         Ok(Figures {
-            queue: self.queue_status()?,
+            queue: self.queue_status(permit)?,
             ready: self.readiness().is_ok(),
             disk,
-            children_resident: None,
+            children_resident: (self.parts.children_resident)(),
             ended,
             seen,
         })

@@ -3,10 +3,10 @@
 //! Bytes go to a temporary file in the data folder while they are hashed; nothing is recorded before the file is
 //! durable, and nothing stays of what is refused.
 
-use super::Services;
 use super::turns::Turns;
+use super::{Services, access};
 use crate::blob::{BlobStore, BlobWriter, StagedBlob};
-use crate::domain::account::Actor;
+use crate::domain::account::{Change, Permit};
 use crate::domain::blob::Blob;
 use crate::domain::dataset::{Dataset, Entry};
 use crate::domain::error::{Code, Error, Result};
@@ -14,7 +14,7 @@ use crate::domain::event::EventKind;
 use crate::domain::name::{ImageName, Label, Name};
 use crate::ingest::container::{self, ContainerError, ImageInfo};
 use crate::ingest::fetch::{FetchError, FetchFault};
-use crate::store::{Store, Tx, blobs, datasets, manifests, models};
+use crate::store::{Store, Tx, blobs, datasets, manifests};
 use bytes::Bytes;
 use std::io;
 use std::sync::Arc;
@@ -107,9 +107,9 @@ impl Services {
     ///
     /// # Errors
     /// `not_found` for what was named, `disk_full`.
-    pub fn check_target(&self, actor: Actor, model: &Name, dataset: Option<&Name>) -> Result<()> {
+    pub fn check_target(&self, permit: Permit<Change>, model: &Name, dataset: Option<&Name>) -> Result<()> {
         let store = &self.parts.store;
-        let model = models::named(store, actor.project, model)?;
+        let model = access::model(store, permit, model)?;
         if let Some(name) = dataset {
             datasets::named(store, model.id, name)?;
         }
@@ -122,19 +122,19 @@ impl Services {
     /// `not_found` for what was named, `disk_full`.
     pub async fn add_images(
         &self,
-        actor: Actor,
+        permit: Permit<Change>,
         model: Name,
         dataset: Option<Name>,
         images: Vec<NewImage>,
     ) -> Result<()> {
-        self.check_target(actor, &model, dataset.as_ref())?;
-        let now = self.now();
+        self.check_target(permit, &model, dataset.as_ref())?;
+        let (actor, now) = (permit.actor(), self.now());
         let mut additions = Vec::with_capacity(images.len());
         for image in images {
             additions.push(self.keep(image).await?);
         }
         let write = self.parts.store.write(move |tx| {
-            let model = models::named(tx, actor.project, &model)?;
+            let model = access::model(tx, permit, &model)?;
             let mut targets = vec![datasets::must_get(tx, model.all_images)?];
             if let Some(name) = &dataset {
                 targets.push(datasets::named(tx, model.id, name)?);
@@ -162,19 +162,19 @@ impl Services {
     /// it gave, each naming the url.
     pub async fn add_from_urls(
         &self,
-        actor: Actor,
+        permit: Permit<Change>,
         model: Name,
         dataset: Option<Name>,
         label: Option<Label>,
         urls: &[String],
     ) -> Result<()> {
-        self.check_target(actor, &model, dataset.as_ref())?;
+        self.check_target(permit, &model, dataset.as_ref())?;
         let mut images = Vec::with_capacity(urls.len());
         for url in urls {
             let (image, file_name) = self.fetch(url).await?;
             images.push(NewImage { image, file_name, label: label.clone() });
         }
-        self.add_images(actor, model, dataset, images).await
+        self.add_images(permit, model, dataset, images).await
     }
 
     async fn fetch(&self, url: &str) -> Result<(CheckedImage, String)> {

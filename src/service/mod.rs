@@ -1,8 +1,12 @@
 //! Use cases: what a user can do, whichever API asks. One file a noun.
 //!
-//! Everything takes an [`Actor`](crate::domain::account::Actor) and answers with domain types or an error that says
+//! Everything takes a [`Permit`](crate::domain::account::Permit) and answers with domain types or an error that says
 //! what to do. Knows the store, the blobs and the scheduler's handle; not HTTP, not processes.
 
+mod access;
+pub mod accounts;
+pub mod audit;
+pub mod control;
 pub mod datasets;
 pub mod experiments;
 pub mod figures;
@@ -13,6 +17,7 @@ pub mod results;
 pub mod runs;
 pub mod status;
 mod turns;
+pub mod webhooks;
 
 use crate::blob::BlobStore;
 use crate::domain::prediction::Predictor;
@@ -22,7 +27,10 @@ use crate::domain::sweep::Grid;
 use crate::ingest::fetch::Fetcher;
 use crate::scheduler::Handle;
 use crate::store::Store;
+use accounts::Accounts;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Notify;
 use turns::Turns;
 
 /// The most experiments or runs that one transaction writes: sled keeps a copy of every page that a transaction changes
@@ -40,12 +48,16 @@ pub struct Limits {
     pub concurrent_uploads: usize,
     /// Slots for runs.
     pub concurrency: usize,
+    /// How long a run may take, in seconds.
+    pub timeout_seconds: u64,
 }
 
 /// What the services are made of.
 pub struct Parts {
     /// Records.
     pub store: Store,
+    /// Who may ask.
+    pub accounts: Arc<Accounts>,
     /// Stored bytes.
     pub blobs: Arc<dyn BlobStore>,
     /// The way to the scheduler.
@@ -55,30 +67,45 @@ pub struct Parts {
     /// Where runs keep their files.
     pub files: Arc<dyn RunFiles>,
     /// Who fetches urls.
-    pub fetcher: Fetcher,
+    pub fetcher: Arc<Fetcher>,
+    /// Wakes the outbox when a webhook was made.
+    pub webhooks_changed: Arc<Notify>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// The sweep that a new model gets.
     pub grid: Grid,
     /// Bounds.
     pub limits: Limits,
+    /// What all children hold now, in bytes, where the system says.
+    pub children_resident: fn() -> Option<u64>,
 }
 
 /// Everything a user can do.
 pub struct Services {
     parts: Parts,
     uploads: Arc<Turns>,
+    stopping: AtomicBool,
 }
 
 impl Services {
     /// Puts the services together.
     pub fn new(parts: Parts) -> Self {
         let uploads = Arc::new(Turns::new(parts.limits.concurrent_uploads));
-        Self { parts, uploads }
+        Self { parts, uploads, stopping: AtomicBool::new(false) }
+    }
+
+    /// The server stops: it is not ready from now on, though it can be read until it is gone.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
     }
 
     fn now(&self) -> Timestamp {
         self.parts.clock.now()
+    }
+
+    /// Who may ask.
+    pub fn accounts(&self) -> &Accounts {
+        &self.parts.accounts
     }
 
     /// The bounds.

@@ -2,7 +2,7 @@
 
 use super::experiments::{Place, new_experiment};
 use super::{CHUNK, Services};
-use crate::domain::account::Actor;
+use crate::domain::account::{Actor, Change, Permit};
 use crate::domain::dataset::{Dataset, Digest, VersionNumber};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
@@ -21,8 +21,8 @@ impl Services {
     ///
     /// # Errors
     /// `already_exists` where the name is taken.
-    pub async fn create_model(&self, actor: Actor, name: Name) -> Result<(ModelId, u32)> {
-        let now = self.now();
+    pub async fn create_model(&self, permit: Permit<Change>, name: Name) -> Result<(ModelId, u32)> {
+        let (actor, now) = (permit.actor(), self.now());
         let wanted = name.clone();
         let first = self.parts.store.write(move |tx| {
             check_free(tx, actor, &wanted)?;

@@ -3,7 +3,7 @@
 use super::Services;
 use super::images::CheckedImage;
 use crate::blob::StagedBlob;
-use crate::domain::account::Actor;
+use crate::domain::account::{Permit, View};
 use crate::domain::error::{Error, Result};
 use crate::domain::job::RunNames;
 use crate::domain::name::Name;
@@ -51,8 +51,8 @@ impl Services {
     /// # Errors
     /// `not_found` for the model, `no_results` where nothing has been trained, `prediction_failed` with what the test
     /// command printed.
-    pub async fn predict(&self, actor: Actor, model: &Name, image: CheckedImage) -> Result<Answer> {
-        let best = self.best(actor, model, None)?;
+    pub async fn predict(&self, permit: Permit<View>, model: &Name, image: CheckedImage) -> Result<Answer> {
+        let best = self.best(permit, model, None)?;
         let run = runs::get(&self.parts.store, best.run)?
             .ok_or_else(|| Error::internal(format!("{} is the best but not stored", best.run)))?;
         let info = image.info();

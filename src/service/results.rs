@@ -1,14 +1,14 @@
 //! Results: the best, and all of them a page at a time.
 
-use super::Services;
-use crate::domain::account::Actor;
+use super::{Services, access};
+use crate::domain::account::{Permit, View};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::experiment::HyperParameters;
 use crate::domain::ids::{DatasetId, ModelId};
 use crate::domain::name::Name;
 use crate::domain::result::Best;
 use crate::store::results::{self, Scope};
-use crate::store::{Store, datasets, experiments, models};
+use crate::store::{Store, datasets, experiments};
 use std::collections::HashMap;
 
 /// Experiments looked up at once.
@@ -40,9 +40,9 @@ impl Services {
     ///
     /// # Errors
     /// `not_found` for what was named, `no_results` where there is none yet.
-    pub fn best(&self, actor: Actor, model: &Name, experiment: Option<&Name>) -> Result<Best> {
+    pub fn best(&self, permit: Permit<View>, model: &Name, experiment: Option<&Name>) -> Result<Best> {
         let store = &self.parts.store;
-        let model_id = models::id_of(store, actor.project, model)?.ok_or_else(|| models::unknown(model))?;
+        let model_id = access::model_id(store, permit, model)?;
         let scope = match experiment {
             None => Scope::Model(model_id),
             Some(name) => Scope::Experiment(experiments::named(store, model_id, name)?.id),
@@ -54,9 +54,9 @@ impl Services {
     ///
     /// # Errors
     /// `not_found` for what was named.
-    pub fn accuracies(&self, actor: Actor, model: &Name, experiment: Option<Name>) -> Result<AccuracyPages> {
+    pub fn accuracies(&self, permit: Permit<View>, model: &Name, experiment: Option<Name>) -> Result<AccuracyPages> {
         let store = &self.parts.store;
-        let model = models::named(store, actor.project, model)?.id;
+        let model = access::model_id(store, permit, model)?;
         if let Some(name) = &experiment {
             experiments::named(store, model, name)?;
         }

@@ -1,7 +1,8 @@
 //! Runs: submitting them, alone or as a sweep, looking at them, stopping them.
 
-use super::{CHUNK, Services};
-use crate::domain::account::Actor;
+use super::control::check_priority;
+use super::{CHUNK, Services, access};
+use crate::domain::account::{Access, Actor, Change, Permit, View};
 use crate::domain::dataset::{Dataset, FrozenVersion};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
@@ -26,6 +27,15 @@ pub struct Submitted {
     pub sweep: Option<SweepId>,
     /// The runs in order; one that was waiting already stands for its repetition.
     pub runs: Vec<RunId>,
+}
+
+/// On which terms runs are submitted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terms {
+    /// Higher goes first.
+    pub priority: u8,
+    /// How long each may take, where that is less than any run may.
+    pub timeout_seconds: Option<u32>,
 }
 
 /// What a run printed.
@@ -55,10 +65,18 @@ impl Services {
     ///
     /// # Errors
     /// `not_found` for what was named, `no_images` where there is nothing to train on.
-    pub async fn train(&self, actor: Actor, model: Name, experiment: Name, dataset: Option<Name>) -> Result<Submitted> {
-        let now = self.now();
+    pub async fn train(
+        &self,
+        permit: Permit<Change>,
+        model: Name,
+        experiment: Name,
+        dataset: Option<Name>,
+        terms: Terms,
+    ) -> Result<Submitted> {
+        self.check_terms(terms)?;
+        let (actor, now) = (permit.actor(), self.now());
         let write = self.parts.store.write(move |tx| {
-            let target = Target::find(tx, actor, &model, dataset.as_ref(), now, |reader, model| {
+            let target = Target::find(tx, permit, &model, dataset.as_ref(), now, terms, |reader, model| {
                 experiments::named(reader, model.id, &experiment).map(|found| vec![found])
             })?;
             let run = target.submit(tx, actor, &target.experiments[0], None, now)?;
@@ -74,10 +92,17 @@ impl Services {
     ///
     /// # Errors
     /// `not_found` for what was named, `no_images` where there is nothing to train on.
-    pub async fn run_default_experiments(&self, actor: Actor, model: Name, dataset: Option<Name>) -> Result<Submitted> {
-        let now = self.now();
+    pub async fn run_default_experiments(
+        &self,
+        permit: Permit<Change>,
+        model: Name,
+        dataset: Option<Name>,
+        terms: Terms,
+    ) -> Result<Submitted> {
+        self.check_terms(terms)?;
+        let (actor, now) = (permit.actor(), self.now());
         let write = self.parts.store.write(move |tx| {
-            let target = Target::find(tx, actor, &model, dataset.as_ref(), now, default_experiments)?;
+            let target = Target::find(tx, permit, &model, dataset.as_ref(), now, terms, default_experiments)?;
             let sweep = Sweep {
                 id: SweepId(tx.next_id()?),
                 stamp: Stamp::new(actor, now),
@@ -86,6 +111,7 @@ impl Services {
                 runs: u32::try_from(target.experiments.len()).unwrap_or(u32::MAX),
             };
             sweeps::put(tx, &sweep)?;
+            sweeps::hold(tx, sweep.id)?;
             tx.event(actor, now, EventKind::SweepSubmitted, sweep.id.0, target.model.id.0)?;
             Ok((target, sweep.id))
         });
@@ -103,34 +129,73 @@ impl Services {
             runs.extend(write.await?);
             self.parts.scheduler.wake();
         }
+        let write = self.parts.store.settle(move |tx| {
+            if sweeps::release(tx, sweep)? {
+                tx.event(actor, now, EventKind::SweepFinished, sweep.0, target.model.id.0)?;
+            }
+            Ok(())
+        });
+        write.await?;
         Ok(Submitted { sweep: Some(sweep), runs })
+    }
+
+    fn check_terms(&self, terms: Terms) -> Result<()> {
+        check_priority(terms.priority)?;
+        let most = self.parts.limits.timeout_seconds;
+        match terms.timeout_seconds.map(u64::from) {
+            Some(seconds) if seconds == 0 || seconds > most => Err(Error::parameter(format!(
+                "timeout_seconds is a whole number from 1 to {most}, which is jobs.timeout_seconds"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// One run.
     ///
     /// # Errors
     /// `not_found`.
-    pub fn run(&self, _actor: Actor, id: RunId) -> Result<RunView> {
+    pub fn run(&self, permit: Permit<View>, id: RunId) -> Result<RunView> {
+        view(&self.parts.store, self.reached(permit, id)?)
+    }
+
+    /// The run, if the actor may do with it what the permit is for.
+    fn reached<A: Access>(&self, permit: Permit<A>, id: RunId) -> Result<Run> {
         let run = runs::get(&self.parts.store, id)?.ok_or_else(|| no_run(id))?;
-        view(&self.parts.store, run)
+        if access::reaches(&self.parts.store, permit, run.spec.model)? { Ok(run) } else { Err(no_run(id)) }
     }
 
     /// Up to `limit` runs of a model in the order of submission, after the run `after`.
     ///
     /// # Errors
     /// `not_found` for the model.
-    pub fn runs(&self, actor: Actor, model: &Name, after: Option<RunId>, limit: usize) -> Result<Vec<RunView>> {
+    pub fn runs(&self, permit: Permit<View>, model: &Name, after: Option<RunId>, limit: usize) -> Result<Vec<RunView>> {
         let store = &self.parts.store;
-        let model = models::named(store, actor.project, model)?;
-        runs::page(store, model.id, after, limit)?.into_iter().map(|run| view(store, run)).collect()
+        let model = access::model_id(store, permit, model)?;
+        runs::page(store, model, after, limit)?.into_iter().map(|run| view(store, run)).collect()
+    }
+
+    /// Up to `limit` runs of a sweep in the order of submission, after the run `after`.
+    ///
+    /// # Errors
+    /// `not_found` for the sweep.
+    pub fn runs_of_sweep(
+        &self,
+        permit: Permit<View>,
+        id: SweepId,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<RunView>> {
+        let store = &self.parts.store;
+        super::control::sweep(store, permit, id)?;
+        runs::of_sweep(store, id, after, limit)?.into_iter().map(|run| view(store, run)).collect()
     }
 
     /// The log of a run.
     ///
     /// # Errors
     /// `not_found`.
-    pub fn run_log(&self, actor: Actor, id: RunId) -> Result<RunLog> {
-        self.run(actor, id)?;
+    pub fn run_log(&self, permit: Permit<View>, id: RunId) -> Result<RunLog> {
+        self.reached(permit, id)?;
         Ok(match logs::get(&self.parts.store, id)? {
             Some(text) => RunLog::Text(text),
             None => RunLog::File(self.parts.files.log(id)),
@@ -141,8 +206,8 @@ impl Services {
     ///
     /// # Errors
     /// `not_found`.
-    pub fn run_points(&self, actor: Actor, id: RunId) -> Result<PathBuf> {
-        self.run(actor, id)?;
+    pub fn run_points(&self, permit: Permit<View>, id: RunId) -> Result<PathBuf> {
+        self.reached(permit, id)?;
         Ok(self.parts.files.points(id))
     }
 
@@ -150,12 +215,13 @@ impl Services {
     ///
     /// # Errors
     /// `not_found`, or `conflict` for a run that is over.
-    pub async fn cancel_run(&self, actor: Actor, id: RunId) -> Result<()> {
-        self.parts.scheduler.cancel(actor, id).await
+    pub async fn cancel_run(&self, permit: Permit<Change>, id: RunId) -> Result<()> {
+        self.reached(permit, id)?;
+        self.parts.scheduler.cancel(permit.actor(), id).await
     }
 }
 
-fn no_run(id: RunId) -> Error {
+pub(super) fn no_run(id: RunId) -> Error {
     Error::new(Code::NotFound, format!("there is no run {id}"))
 }
 
@@ -176,18 +242,20 @@ struct Target {
     model: Model,
     experiments: Vec<Experiment>,
     frozen: FrozenVersion,
+    terms: Terms,
 }
 
 impl Target {
     fn find<'a>(
         tx: &mut Tx<'a>,
-        actor: Actor,
+        permit: Permit<Change>,
         model: &Name,
         dataset: Option<&Name>,
         now: Timestamp,
+        terms: Terms,
         select: impl FnOnce(&Tx<'a>, &Model) -> Result<Vec<Experiment>>,
     ) -> Result<Self> {
-        let model = models::named(tx, actor.project, model)?;
+        let model = access::model(tx, permit, model)?;
         let experiments = select(tx, &model)?;
         if experiments.is_empty() {
             return Err(Error::not_found("the model has no experiments"));
@@ -200,7 +268,7 @@ impl Target {
             return Err(no_images(&model, &dataset));
         }
         let frozen = datasets::freeze(tx, &dataset, now)?;
-        Ok(Self { model, experiments, frozen })
+        Ok(Self { model, experiments, frozen, terms })
     }
 
     /// Submits a run of one experiment, unless one on the same version waits already.
@@ -225,9 +293,10 @@ impl Target {
                 version: self.frozen.version,
                 parameters: experiment.parameters,
                 seed: self.frozen.digest.seed(),
+                timeout_seconds: self.terms.timeout_seconds,
             },
             sweep,
-            priority: 0,
+            priority: self.terms.priority,
             attempts: 0,
             crashes: 0,
             first_started_at: None,

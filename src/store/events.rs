@@ -34,6 +34,15 @@ fn decode(bytes: &[u8]) -> Result<Event, CodecError> {
 }
 
 pub(super) fn put(tx: &mut Tx<'_>, event: &Event) -> Result<()> {
+    tx.put(Key::new(key::EVENT).id(event.sequence).done(), encode(event))
+}
+
+/// Keeps an event in the audit log, which is only ever appended to.
+pub(super) fn put_audit(tx: &mut Tx<'_>, event: &Event) -> Result<()> {
+    tx.put(Key::new(key::AUDIT).id(event.sequence).done(), encode(event))
+}
+
+fn encode(event: &Event) -> Result<Vec<u8>, CodecError> {
     let stored = EventV1 {
         sequence: event.sequence,
         at: event.at.0,
@@ -42,7 +51,15 @@ pub(super) fn put(tx: &mut Tx<'_>, event: &Event) -> Result<()> {
         subject: event.subject,
         model: event.model,
     };
-    tx.put(Key::new(key::EVENT).id(event.sequence).done(), codec::encode(1, &stored))
+    codec::encode(1, &stored)
+}
+
+/// Up to `limit` entries of the audit log after the one numbered `after`.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn audit(reader: &impl Read, after: u64, limit: usize) -> Result<Vec<Event>> {
+    listed(reader, key::AUDIT, after, limit)
 }
 
 /// Up to `limit` events after the one numbered `after`.
@@ -50,9 +67,13 @@ pub(super) fn put(tx: &mut Tx<'_>, event: &Event) -> Result<()> {
 /// # Errors
 /// `internal` where the store cannot be read.
 pub fn page(reader: &impl Read, after: u64, limit: usize) -> Result<Vec<Event>> {
-    let from = Key::new(key::EVENT).id(after.saturating_add(1)).done();
+    listed(reader, key::EVENT, after, limit)
+}
+
+fn listed(reader: &impl Read, family: u8, after: u64, limit: usize) -> Result<Vec<Event>> {
+    let from = Key::new(family).id(after.saturating_add(1)).done();
     reader
-        .range(from, key::after_prefix(&[key::EVENT]))
+        .range(from, key::after_prefix(&[family]))
         .take(limit)
         .map(|pair| decode(&pair?.1).map_err(damaged("event")))
         .collect()

@@ -38,6 +38,12 @@ pub const PENDING: u8 = 0x53;
 pub const RUN_OF_MODEL: u8 = 0x54;
 /// sweep -> record
 pub const SWEEP: u8 = 0x55;
+/// (sweep, run) -> nothing
+pub const RUN_OF_SWEEP: u8 = 0x57;
+/// sweep -> how many of its runs are not over; one more while it is being submitted
+pub const SWEEP_OPEN: u8 = 0x58;
+/// sweep -> nothing: it is being submitted
+pub const SWEEP_HELD: u8 = 0x59;
 /// run -> what it printed, where that is little
 pub const LOG: u8 = 0x56;
 /// (experiment, dataset) -> result
@@ -48,6 +54,26 @@ pub const SCORE: u8 = 0x61;
 pub const BEST: u8 = 0x62;
 /// sequence -> event
 pub const EVENT: u8 = 0x70;
+/// sequence -> event that somebody brought about; kept much longer
+pub const AUDIT: u8 = 0x71;
+/// account -> record
+pub const ACCOUNT: u8 = 0x80;
+/// name -> account
+pub const ACCOUNT_NAME: u8 = 0x81;
+/// token -> record
+pub const TOKEN: u8 = 0x82;
+/// hash of a secret -> token
+pub const TOKEN_HASH: u8 = 0x83;
+/// (account, token) -> nothing
+pub const TOKEN_OF_ACCOUNT: u8 = 0x84;
+/// (model, account) -> how it is shared
+pub const SHARE: u8 = 0x85;
+/// (account, model) -> how it is shared
+pub const SHARED_WITH: u8 = 0x86;
+/// webhook -> record
+pub const WEBHOOK: u8 = 0x90;
+/// webhook -> how its deliveries stand
+pub const WEBHOOK_DELIVERY: u8 = 0x91;
 
 /// A key that is being put together.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,6 +13,7 @@ mod tx;
 mod usage;
 mod wal;
 
+pub mod accounts;
 pub mod blobs;
 pub mod datasets;
 pub mod events;
@@ -24,9 +25,12 @@ pub mod queue;
 mod record;
 pub mod results;
 pub mod runs;
+pub mod shares;
 pub mod sweeps;
 #[cfg(test)]
 mod tests;
+pub mod tokens;
+pub mod webhooks;
 
 pub use committer::{Commit, Failure, Urgency};
 pub use open::{FORMAT, OpenError, Options};

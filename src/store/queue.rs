@@ -5,7 +5,7 @@
 //! many wait.
 
 use super::key::{self, Key};
-use super::tx::Read;
+use super::tx::{Read, Tx};
 use crate::domain::error::Result;
 use crate::domain::ids::{ModelId, RunId};
 use crate::domain::run::Run;
@@ -62,6 +62,38 @@ pub fn next(reader: &impl Read, band: Band, last: Option<ModelId>) -> Result<Opt
         }
     }
     Ok(Some(waiting(&first)))
+}
+
+/// Up to `limit` runs that wait, the next ones first, with their keys, after the key `after`.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn page(reader: &impl Read, after: Option<Vec<u8>>, limit: usize) -> Result<Vec<(Vec<u8>, Waiting)>> {
+    let from = match after {
+        Some(mut key) => {
+            key.push(0);
+            key
+        }
+        None => vec![key::QUEUE],
+    };
+    let pairs = reader.range(from, key::after_prefix(&[key::QUEUE])).take(limit);
+    pairs.map(|pair| pair.map(|(key, _)| (key.clone(), waiting(&key)))).collect()
+}
+
+/// Whether nothing is to be started.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn is_paused(reader: &impl Read) -> Result<bool> {
+    Ok(reader.counter("paused")? != 0)
+}
+
+/// Says whether nothing is to be started.
+///
+/// # Errors
+/// None in practice: the record is small.
+pub fn set_paused(tx: &mut Tx<'_>, paused: bool) -> Result<()> {
+    tx.set_counter("paused", u64::from(paused))
 }
 
 /// The runs of one model that wait behind `run` with the same priority, for a job of several.

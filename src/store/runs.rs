@@ -90,30 +90,42 @@ impl TryFrom<StateV1> for RunState {
     }
 }
 
+/// A run with a time limit of its own; all others are written as ever.
+#[derive(Serialize, Deserialize)]
+struct RunV2 {
+    run: RunV1,
+    timeout_seconds: u32,
+}
+
 fn encode(run: &Run) -> Result<Vec<u8>, CodecError> {
-    codec::encode(
-        1,
-        &RunV1 {
-            id: run.id.0,
-            stamp: (&run.stamp).into(),
-            model: run.spec.model.0,
-            experiment: run.spec.experiment.0,
-            version: run.spec.version.into(),
-            parameters: (&run.spec.parameters).into(),
-            seed: run.spec.seed,
-            sweep: run.sweep.map(|sweep| sweep.0),
-            priority: run.priority,
-            attempts: run.attempts,
-            crashes: run.crashes,
-            first_started_at: run.first_started_at.map(|at| at.0),
-            last_started_at: run.last_started_at.map(|at| at.0),
-            state: (&run.state).into(),
-        },
-    )
+    let stored = RunV1 {
+        id: run.id.0,
+        stamp: (&run.stamp).into(),
+        model: run.spec.model.0,
+        experiment: run.spec.experiment.0,
+        version: run.spec.version.into(),
+        parameters: (&run.spec.parameters).into(),
+        seed: run.spec.seed,
+        sweep: run.sweep.map(|sweep| sweep.0),
+        priority: run.priority,
+        attempts: run.attempts,
+        crashes: run.crashes,
+        first_started_at: run.first_started_at.map(|at| at.0),
+        last_started_at: run.last_started_at.map(|at| at.0),
+        state: (&run.state).into(),
+    };
+    match run.spec.timeout_seconds {
+        None => codec::encode(1, &stored),
+        Some(timeout_seconds) => codec::encode(2, &RunV2 { run: stored, timeout_seconds }),
+    }
 }
 
 fn decode(bytes: &[u8]) -> Result<Run, CodecError> {
-    let stored: RunV1 = codec::decode_v1(bytes)?;
+    let (stored, timeout_seconds): (RunV1, _) = match codec::open(bytes)? {
+        (1, body) => (codec::payload(body)?, None),
+        (2, body) => codec::payload(body).map(|stored: RunV2| (stored.run, Some(stored.timeout_seconds)))?,
+        (found, _) => return Err(CodecError::Newer { found, known: 2 }),
+    };
     Ok(Run {
         id: RunId(stored.id),
         stamp: stored.stamp.into(),
@@ -123,6 +135,7 @@ fn decode(bytes: &[u8]) -> Result<Run, CodecError> {
             version: stored.version.into(),
             parameters: stored.parameters.try_into()?,
             seed: stored.seed,
+            timeout_seconds,
         },
         sweep: stored.sweep.map(SweepId),
         priority: stored.priority,
@@ -167,7 +180,10 @@ pub fn pending(reader: &impl Read, experiment: ExperimentId, version: DatasetVer
 /// # Errors
 /// `internal` where the store cannot be read.
 pub fn page(reader: &impl Read, model: ModelId, after: Option<RunId>, limit: usize) -> Result<Vec<Run>> {
-    let prefix = Key::new(key::RUN_OF_MODEL).id(model.0);
+    listed(reader, Key::new(key::RUN_OF_MODEL).id(model.0), after, limit)
+}
+
+fn listed(reader: &impl Read, prefix: Key, after: Option<RunId>, limit: usize) -> Result<Vec<Run>> {
     let end = key::after_prefix(&prefix.clone().done());
     let from = prefix.id(after.map_or(0, |run| run.0.saturating_add(1))).done();
     let mut runs = Vec::new();
@@ -177,6 +193,14 @@ pub fn page(reader: &impl Read, model: ModelId, after: Option<RunId>, limit: usi
         }
     }
     Ok(runs)
+}
+
+/// Up to `limit` runs of a sweep in the order of submission, after the run `after`.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn of_sweep(reader: &impl Read, sweep: SweepId, after: Option<RunId>, limit: usize) -> Result<Vec<Run>> {
+    listed(reader, Key::new(key::RUN_OF_SWEEP).id(sweep.0), after, limit)
 }
 
 /// The runs that have a slot, or had one when the server went down.
@@ -220,6 +244,10 @@ pub fn put(tx: &mut Tx<'_>, before: Option<&Run>, run: &Run) -> Result<()> {
         leave(tx, before)?;
     } else {
         tx.mark(Key::new(key::RUN_OF_MODEL).id(run.spec.model.0).id(run.id.0).done(), &[]);
+        if let Some(sweep) = run.sweep {
+            tx.mark(Key::new(key::RUN_OF_SWEEP).id(sweep.0).id(run.id.0).done(), &[]);
+            super::sweeps::opened(tx, sweep)?;
+        }
     }
     enter(tx, run)?;
     tx.put(record_key(run.id), encode(run))

@@ -55,3 +55,64 @@ pub fn put(tx: &mut Tx<'_>, sweep: &Sweep) -> Result<()> {
     };
     tx.put(record_key(sweep.id), codec::encode(1, &stored))
 }
+
+fn open_key(id: SweepId) -> Vec<u8> {
+    Key::new(key::SWEEP_OPEN).id(id.0).done()
+}
+
+fn held_key(id: SweepId) -> Vec<u8> {
+    Key::new(key::SWEEP_HELD).id(id.0).done()
+}
+
+/// How many runs of a sweep are not over, itself among them while it is submitted; nothing for one that was submitted before
+/// this was counted.
+fn open_runs(reader: &impl Read, id: SweepId) -> Result<Option<u64>> {
+    reader.get(&open_key(id))?.map(|bytes| codec::decode_v1(&bytes).map_err(damaged("sweep's count"))).transpose()
+}
+
+/// Begins to submit a sweep: it is not over before [`release`].
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn hold(tx: &mut Tx<'_>, id: SweepId) -> Result<()> {
+    tx.mark(held_key(id), &[]);
+    tx.put(open_key(id), codec::encode(1, &1_u64))
+}
+
+/// All runs of a sweep are submitted. True where all of them are over already.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn release(tx: &mut Tx<'_>, id: SweepId) -> Result<bool> {
+    if tx.get(&held_key(id))?.is_none() {
+        return Ok(false);
+    }
+    tx.delete(held_key(id));
+    closed(tx, id)
+}
+
+/// The sweeps whose submission was interrupted.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn held(reader: &impl Read) -> Result<Vec<SweepId>> {
+    reader.prefix(vec![key::SWEEP_HELD]).map(|pair| Ok(SweepId(key::last_id(&pair?.0)))).collect()
+}
+
+/// A run of a sweep was submitted.
+pub(super) fn opened(tx: &mut Tx<'_>, id: SweepId) -> Result<()> {
+    match open_runs(tx, id)? {
+        Some(open) => tx.put(open_key(id), codec::encode(1, &(open + 1))),
+        None => Ok(()),
+    }
+}
+
+/// A run of a sweep is over. True where it was the last one.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn closed(tx: &mut Tx<'_>, id: SweepId) -> Result<bool> {
+    let Some(open) = open_runs(tx, id)?.filter(|open| *open > 0) else { return Ok(false) };
+    tx.put(open_key(id), codec::encode(1, &(open - 1)))?;
+    Ok(open == 1)
+}

@@ -2,18 +2,19 @@
 
 use super::results::{self, Scope};
 use super::*;
-use crate::domain::account::Actor;
+use crate::domain::account::{Account, Actor, Role, Share, Shared, Token, TokenKind};
 use crate::domain::blob::{Blob, ContentHash};
 use crate::domain::dataset::{Dataset, DatasetVersion, Digest, Entry, Manifests, VersionNumber};
 use crate::domain::event::EventKind;
 use crate::domain::experiment::{Experiment, HyperParameters};
-use crate::domain::ids::{DatasetId, ExperimentId, ModelId, RunId, SweepId};
+use crate::domain::ids::{AccountId, DatasetId, ExperimentId, ModelId, RunId, SweepId, TokenId, WebhookId};
 use crate::domain::model::Model;
 use crate::domain::name::{ImageName, Label, Name};
 use crate::domain::result::ExperimentResult;
 use crate::domain::run::{Outcome, Run, RunSpec, RunState};
 use crate::domain::stamp::{Stamp, Timestamp};
 use crate::domain::sweep::Sweep;
+use crate::domain::webhook::{Delivery, Topic, Webhook};
 use proptest::prelude::*;
 use std::fmt::Write;
 
@@ -74,6 +75,7 @@ fn run(id: u64, state: RunState) -> Run {
             version: DatasetVersion { dataset: DatasetId(1025), number: VersionNumber(1) },
             parameters: HyperParameters::parse("0.001", "2", "4000").unwrap(),
             seed: 77,
+            timeout_seconds: None,
         },
         sweep: Some(SweepId(1050)),
         priority: 3,
@@ -119,6 +121,36 @@ fn write_one_of_each(tx: &mut Tx<'_>) -> Result<()> {
     }
     let version = DatasetVersion { dataset: DatasetId(1025), number: VersionNumber(1) };
     sweeps::put(tx, &Sweep { id: SweepId(1050), stamp: stamp(), model: ModelId(1024), version, runs: 27 })?;
+    let swept = Run { sweep: Some(SweepId(1051)), ..run(1065, RunState::Queued) };
+    sweeps::hold(tx, SweepId(1051))?;
+    runs::put(tx, None, &Run { spec: RunSpec { timeout_seconds: Some(60), ..swept.spec.clone() }, ..swept })?;
+    queue::set_paused(tx, true)?;
+    let name = |name: &str| Name::parse("name", name).unwrap();
+    let (id, password) = (AccountId(1070), Some("$argon2id$v=19$m=8,t=1,p=1$c2FsdA$aGFzaA".to_owned()));
+    accounts::put(tx, &Account { id, stamp: stamp(), name: name("ann"), role: Role::Admin, password })?;
+    let token = Token {
+        id: TokenId(1071),
+        account: id,
+        kind: TokenKind::Token,
+        label: "laptop".to_owned(),
+        hash: [8; 32],
+        created_at: Timestamp(7),
+        expires_at: Some(Timestamp(8)),
+        last_used_at: None,
+    };
+    tokens::put(tx, &token)?;
+    shares::put(tx, Shared { model: ModelId(1024), account: id, share: Share::Edit });
+    let webhook = Webhook {
+        id: WebhookId(1072),
+        stamp: stamp(),
+        url: "https://example.org/hook".to_owned(),
+        secret: "secret".to_owned(),
+        topics: Topic::ALL.to_vec(),
+        model: Some(ModelId(1024)),
+    };
+    webhooks::put(tx, &webhook)?;
+    webhooks::put_delivery(tx, webhook.id, &Delivery::default().delivered(1, Timestamp(9)))?;
+    tx.event(Actor::LOCAL, Timestamp(6), EventKind::SweepSubmitted, 1050, 1024)?;
     logs::set(tx, RunId(1062), Some(b"accuracy: 0.9720\n"))?;
     results::record(tx, ModelId(1024), &result(1030, 0, 1062, "0.9720", Some(0.25)))?;
     tx.event(Actor::LOCAL, at, EventKind::RunSucceeded, 1062, 1024)
@@ -193,8 +225,8 @@ fn format_1_is_read_as_it_was_meant() {
     assert_eq!(experiments::page(&store, ModelId(1024), 0, 9).unwrap(), [experiment(1030, 0)]);
     let states: Vec<_> =
         runs::page(&store, ModelId(1024), None, 9).unwrap().iter().map(|run| run.state.name()).collect();
-    assert_eq!(states, ["queued", "running", "succeeded", "failed", "cancelled"]);
-    assert_eq!((runs::queued(&store).unwrap(), runs::running(&store).unwrap()), (1, 1));
+    assert_eq!(states, ["queued", "running", "succeeded", "failed", "cancelled", "queued"]);
+    assert_eq!((runs::queued(&store).unwrap(), runs::running(&store).unwrap()), (2, 1));
     let best = results::best(&store, Scope::Model(ModelId(1024))).unwrap().unwrap();
     assert_eq!(
         (best.accuracy.text(), best.experiment_name.as_str(), best.dataset_name.as_str()),
@@ -203,7 +235,18 @@ fn format_1_is_read_as_it_was_meant() {
     let copy = datasets::must_get(&store, DatasetId(1026)).unwrap();
     let page = store.page(copy.head_version(), None, 10).unwrap();
     assert_eq!(page.entries, [entry(Some("seven"), "7.png", 7)]);
-    assert_eq!(events::page(&store, 0, 10).unwrap().len(), 1);
+    assert_eq!(events::page(&store, 0, 10).unwrap().len(), 2);
+    assert_eq!(events::audit(&store, 0, 10).unwrap().len(), 1);
+    let swept = runs::of_sweep(&store, SweepId(1051), None, 9).unwrap();
+    assert_eq!(swept.iter().map(|run| run.spec.timeout_seconds).collect::<Vec<_>>(), [Some(60)]);
+    assert!(queue::is_paused(&store).unwrap());
+    assert_eq!(sweeps::held(&store).unwrap(), [SweepId(1051)]);
+    let ann = accounts::named(&store, &Name::parse("name", "ann").unwrap()).unwrap().unwrap();
+    assert_eq!((ann.role, accounts::count(&store).unwrap()), (Role::Admin, 1));
+    assert_eq!(tokens::by_hash(&store, &[8; 32]).unwrap().unwrap().label, "laptop");
+    assert_eq!(shares::get(&store, ModelId(1024), ann.id).unwrap(), Some(Share::Edit));
+    assert_eq!(webhooks::page(&store, 9).unwrap()[0].topics, Topic::ALL);
+    assert_eq!(webhooks::delivery(&store, WebhookId(1072)).unwrap().told, 1);
     assert_eq!(logs::get(&store, RunId(1062)).unwrap().unwrap(), b"accuracy: 0.9720\n");
     assert_eq!(sweeps::get(&store, SweepId(1050)).unwrap().unwrap().runs, 27);
     assert_eq!(blobs::get(&store, ContentHash([7; 32])).unwrap().unwrap().references, 1);

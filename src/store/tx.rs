@@ -244,6 +244,20 @@ impl<'a> Tx<'a> {
         Ok(id)
     }
 
+    /// The number of the last change, this transaction's included.
+    pub fn last_event(&self) -> u64 {
+        self.last_event
+    }
+
+    /// Notes in the audit log who brought the last event about, where that is not the one that it names.
+    ///
+    /// # Errors
+    /// None in practice: an event is small.
+    pub fn audit(&mut self, actor: Actor, now: Timestamp, kind: EventKind, subject: u64, model: u64) -> Result<()> {
+        let event = Event { sequence: self.last_event, at: now, account: actor.account, kind, subject, model };
+        super::events::put_audit(self, &event)
+    }
+
     /// Appends an event to the log of changes.
     ///
     /// # Errors
@@ -253,6 +267,9 @@ impl<'a> Tx<'a> {
         let event = Event { sequence, at: now, account: actor.account, kind, subject, model };
         super::events::put(self, &event)?;
         self.last_event = sequence;
+        if kind.is_by_people() {
+            super::events::put_audit(self, &event)?;
+        }
         if let Some(old) = sequence.checked_sub(KEPT_EVENTS) {
             self.delete(Key::new(key::EVENT).id(old).done());
         }

@@ -7,6 +7,7 @@ use crate::domain::ids::RunId;
 use crate::domain::job::RunNames;
 use crate::domain::run::RunSpec;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -171,6 +172,29 @@ fn list(paths: &[PathBuf]) -> String {
 #[derive(Debug, Clone)]
 pub struct BaseEnvironment {
     variables: Vec<(OsString, OsString)>,
+    /// Values that a log is not to show.
+    secrets: Vec<Vec<u8>>,
+}
+
+/// Words in the name of a variable whose value is nobody else's business.
+const SECRET_WORDS: &[&str] = &[
+    "TOKEN",
+    "SECRET",
+    "PASSWORD",
+    "PASSWD",
+    "PASSPHRASE",
+    "CREDENTIAL",
+    "PRIVATE",
+    "APIKEY",
+    "API_KEY",
+    "ACCESS_KEY",
+    "AUTH",
+];
+
+/// Whether a variable's name says that its value is a secret.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    SECRET_WORDS.iter().any(|word| name.contains(word)) || name.ends_with("_KEY") || name.ends_with("_PASS")
 }
 
 /// Names that pass from the server's environment to a child's; a seed set there holds for all runs.
@@ -189,13 +213,20 @@ impl BaseEnvironment {
                 variables.push((name.into(), value));
             }
         }
+        let named_so = extra.iter().filter(|name| is_secret(name));
+        let secrets = named_so.filter_map(|name| lookup(name)).map(OsStringExt::into_vec).collect();
         if !variables.iter().any(|(name, _)| name == "OMP_NUM_THREADS") {
             let threads = lookup("OMP_NUM_THREADS").unwrap_or_else(|| threads.max(1).to_string().into());
             variables.push(("OMP_NUM_THREADS".into(), threads));
         }
         variables.push(("PYTHONUNBUFFERED".into(), "1".into()));
         variables.push((MARK.into(), mark.into()));
-        Self { variables }
+        Self { variables, secrets }
+    }
+
+    /// The values of listed variables whose names say that they are secrets.
+    pub fn secrets(&self) -> &[Vec<u8>] {
+        &self.secrets
     }
 
     /// Tells all children one thing more, unless the user set it.
@@ -279,6 +310,19 @@ mod tests {
     }
 
     #[test]
+    fn values_are_secrets_by_their_names() {
+        for name in ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "wandb_api_key", "DB_PASSWORD", "SSH_KEY", "MY_PASS"] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["CUDA_VISIBLE_DEVICES", "KEYBOARD", "PASSAGE", "LANG", "OMP_NUM_THREADS"] {
+            assert!(!is_secret(name), "{name}");
+        }
+        let lookup = |name: &str| Some(format!("value of {name}").into());
+        let base = BaseEnvironment::new(lookup, &words(&["HF_TOKEN", "CUDA_VISIBLE_DEVICES"]), 1, "mark");
+        assert_eq!(base.secrets(), [b"value of HF_TOKEN".to_vec()]);
+    }
+
+    #[test]
     fn only_what_is_listed_passes() {
         let lookup = |name: &str| match name {
             "PATH" => Some("/bin".into()),
@@ -293,6 +337,7 @@ mod tests {
             version: DatasetVersion { dataset: DatasetId(3), number: VersionNumber(4) },
             parameters: HyperParameters::parse("0.1", "2", "3000").unwrap(),
             seed: 7,
+            timeout_seconds: None,
         };
         let all = base.for_run(RunId(38), &RunNames::default(), &spec, Path::new("/runs/x"));
         let get =

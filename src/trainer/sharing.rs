@@ -50,9 +50,9 @@ impl Sharing for OneTrajectory {
 
     fn can_share(&self, first: &RunSpec, other: &RunSpec) -> bool {
         // Taken apart, so that a further parameter cannot be forgotten here.
-        let RunSpec { model, experiment: _, version, parameters, seed } = first;
+        let RunSpec { model, experiment: _, version, parameters, seed, timeout_seconds } = first;
         let HyperParameters { learning_rate, layers, steps } = parameters;
-        (*model, *version, *seed) == (other.model, other.version, other.seed)
+        (*model, *version, *seed, *timeout_seconds) == (other.model, other.version, other.seed, other.timeout_seconds)
             && (*learning_rate, *layers) == (other.parameters.learning_rate, other.parameters.layers)
             && *steps != other.parameters.steps
     }

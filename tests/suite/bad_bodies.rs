@@ -105,7 +105,7 @@ fn a_body_that_is_cut_off_leaves_nothing() {
         for (path, _) in CALLS {
             let content_type = form_type();
             let head = format!(
-                "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+                "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
                 body.len()
             );
             let whole = [head.as_bytes(), &body].concat();
@@ -132,7 +132,7 @@ fn a_cut_off_upload_has_a_file_only_while_it_lasts() {
     let body = form().file("file", "b.png", &images::large_png(1_000_000)).body();
     let mut socket = TcpStream::connect(server.address).unwrap();
     let head = format!(
-        "POST /uploadTrainingImage HTTP/1.1\r\nHost: x\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
+        "POST /uploadTrainingImage HTTP/1.1\r\nHost: localhost\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
         form_type(),
         body.len()
     );
@@ -157,7 +157,7 @@ fn a_body_over_the_limit_is_a_413_that_the_client_can_read() {
             assert!(answer.refused(413, key).contains("100000"), "with a length");
 
             let head = format!(
-                "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {}\r\nTransfer-Encoding: chunked\r\n\
+                "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {}\r\nTransfer-Encoding: chunked\r\n\
                  Connection: close\r\n\r\n",
                 form_type()
             );
@@ -186,7 +186,7 @@ fn a_client_that_asks_before_it_sends_is_told() {
         socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         // As curl does from a mebibyte on.
         let head = format!(
-            "POST /uploadTrainingImage HTTP/1.1\r\nHost: x\r\nContent-Type: {}\r\nContent-Length: {}\r\n\
+            "POST /uploadTrainingImage HTTP/1.1\r\nHost: localhost\r\nContent-Type: {}\r\nContent-Length: {}\r\n\
              Expect: 100-continue\r\nConnection: close\r\n\r\n",
             form_type(),
             body.len()

@@ -235,7 +235,7 @@ fn models_have_experiments_and_datasets_of_their_own() {
 fn curl_walks_through_on_one_connection_with_http_1_1() {
     let yard = Yard::new().one_experiment();
     let server = yard.start();
-    let line = |target: &str, rest: &str| format!("GET {target} HTTP/1.1\r\nHost: x\r\n{rest}\r\n");
+    let line = |target: &str, rest: &str| format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{rest}\r\n");
     let requests = line("/createModel?model_name=m", "")
         + &line("/allAccuracies?model_name=m", "")
         + &line("/healthz", "Connection: close\r\n");
@@ -268,7 +268,10 @@ fn health_readiness_and_queue_answer() {
     let server = yard.start();
     assert_eq!(server.get("/healthz", &[]).status, 200);
     assert_eq!(server.get("/readyz", &[]).status, 200);
-    assert_eq!(server.get("/api/v1/queue", &[]).ok(), json!({ "queued": 0, "running": 0, "concurrency": 2 }));
+    assert_eq!(
+        server.get("/api/v1/queue", &[]).ok(),
+        json!({ "queued": 0, "running": 0, "concurrency": 2, "paused": false, "waiting_for_memory": null })
+    );
     server.model_with_image("m");
     for name in ["x", "y", "z"] {
         server.create_experiment("m", name);

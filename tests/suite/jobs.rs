@@ -92,8 +92,11 @@ fn a_sweep_of_27_is_nine_trainings_with_the_results_of_27() {
         );
         let result = log(&server, run).pop().unwrap();
         assert_eq!(shown["accuracy"], result["accuracy"].to_string());
-        let points = steps_of_points(&server, run);
-        assert!(points.ends_with(&[20, 40, 80][..=place]), "{points:?}");
+        // On a busy machine there are points between them, by the clock.
+        let mut points = steps_of_points(&server, run);
+        assert_eq!(points.last(), Some(&[20, 40, 80][place]), "{points:?}");
+        points.retain(|step| [20, 40, 80].contains(step));
+        assert_eq!(points, [20, 40, 80][..=place]);
     }
     // One at a time nothing is shared, and everything comes out the same.
     for (number, run) in together.iter().enumerate() {

@@ -9,12 +9,19 @@
     reason = "a test that cannot go on has failed, and the lint knows only the #[test] functions themselves"
 )]
 
+mod access;
+mod accounts;
 mod backbone;
 mod bad_bodies;
 mod bad_parameters;
 mod bad_settings;
 mod bad_urls;
+mod browsers;
 mod built_in_trainer;
+mod children_custody;
+mod children_limits;
+mod children_memory;
+mod control;
 mod crashes;
 mod datasets;
 mod disk;
@@ -31,6 +38,8 @@ mod predictions;
 mod results;
 mod runs;
 mod store;
+mod supervised;
 mod tls;
 mod trainer_contract;
 mod warm_predictions;
+mod webhooks;

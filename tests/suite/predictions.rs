@@ -226,7 +226,7 @@ fn a_client_that_goes_away_leaves_no_image_behind() {
     let server = trained(&yard);
     let body = question().body();
     let head = format!(
-        "POST /test HTTP/1.1\r\nHost: x\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
+        "POST /test HTTP/1.1\r\nHost: localhost\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
         crate::harness::client::form_type(),
         body.len()
     );

@@ -211,6 +211,7 @@ fn a_run_shows_all_there_is_to_know() {
     let expected = json!({
         "id": id, "state": "succeeded", "model": "m", "experiment": "default_1", "dataset": "d",
         "dataset_version": 1, "learning_rate": 0.1, "layers": 1, "steps": 1, "seed": seed, "sweep_id": null,
+        "priority": 0, "timeout_seconds": null,
         "accuracy": "0.75", "validation_loss": 0.5, "reason": null, "attempts": 1, "submitted_at": "<time>",
         "started_at": "<time>", "finished_at": "<time>", "duration_seconds": duration,
     });

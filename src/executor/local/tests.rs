@@ -7,6 +7,8 @@ use crate::domain::error::Result;
 use crate::domain::job::RunNames;
 use crate::domain::run::tests::a_run;
 use crate::domain::run_files::RunFiles;
+use crate::executor::custody::limits::tests::AMPLE;
+use crate::executor::guard::Guard;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs::{self, OpenOptions};
 use std::sync::mpsc::{Receiver, channel};
@@ -46,6 +48,9 @@ impl Bench {
             environment: BaseEnvironment::new(|_| None, &[], 1, "bench"),
             timeout: DEADLINE,
             grace: Duration::from_secs(5),
+            limits: AMPLE,
+            secrets: Secrets::new(&[b"hunter2-hunter2".to_vec()]),
+            admission: Arc::new(Admission::new(Box::new(|| None), 1, 1)),
             folders: RunFolders::new(path("runs"), path("logs")),
             views: path("views"),
         };
@@ -54,8 +59,9 @@ impl Bench {
         let sink: EventSink = Arc::new(move |events| events.into_iter().for_each(|event| send.send(event).unwrap()));
         let blobs = Arc::new(LocalBlobs::open(path("blobs"), path("tmp")).unwrap());
         // Nothing here outlives its pool, so the guard has nothing to do.
-        let guard = Arc::new(Guard::start("/bin/true".into(), "bench".into()).unwrap());
-        let pool = LocalPool::new(settings, Arc::new(Empty), blobs, guard, runtime.handle().clone(), sink);
+        let guard = Arc::new(Guard::start("/bin/true".into(), "bench".into(), None).unwrap());
+        let custody = Arc::new(Custody::new(guard, None));
+        let pool = LocalPool::new(settings, Arc::new(Empty), blobs, custody, runtime.handle().clone(), sink);
         Self { folder, pool, reports, _runtime: runtime }
     }
 
@@ -227,7 +233,8 @@ fn runs_that_were_cancelled_before_the_start_are_left_out() {
     let control = JobControl::new().unwrap();
     control.cancel(RunId(10));
     control.cancel(RunId(30));
-    let left = pass::carry_out(&bench.pool.shared, vec![run(10), run(20), run(30)], &control);
+    let ticket = bench.pool.shared.settings.admission.enter(Arc::default());
+    let left = pass::carry_out(&bench.pool.shared, vec![run(10), run(20), run(30)], &control, &ticket);
     let of = |event: &RunEvent| match event {
         RunEvent::Ended { run, ending, .. } => (run.0, words(ending)),
         RunEvent::SlotFree => panic!("a slot"),
@@ -235,4 +242,17 @@ fn runs_that_were_cancelled_before_the_start_are_left_out() {
     assert_eq!(left.iter().map(of).collect::<Vec<_>>(), [(20, "0.2".into())]);
     let before: Vec<_> = bench.reports.try_iter().map(|event| of(&event)).collect();
     assert_eq!(before, [(10, "Cancelled".into()), (30, "Cancelled".into())]);
+}
+
+#[test]
+fn logs_and_reasons_show_no_secrets() {
+    let bench = Bench::new(
+        "printf 'the key is hunter2-'; echo hunter2; echo \"$TRAINYARD_JOB\" | grep -c hunter2\n\
+         echo 'error: ty_0123456789abcdef0123 is not hunter2-hunter2' >&2; exit 3",
+    );
+    bench.start(&[10]);
+    let reports = bench.all();
+    let (_, ending, log) = &reports[0];
+    assert_eq!(words(ending), "it ended with exit status 3: ty_[redacted] is not [redacted]");
+    assert_eq!(log, "the key is [redacted]\n0\nerror: ty_[redacted] is not [redacted]\n");
 }

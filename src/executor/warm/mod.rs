@@ -9,7 +9,7 @@ pub mod protocol;
 mod queue;
 
 use super::companion::{Companion, Patience, Silence};
-use super::guard::Guard;
+use super::custody::{Custody, Limits};
 use super::process::{ChildSpec, Control, Order};
 use super::run_folder::RunFolders;
 use crate::domain::error::{Code, Error, Result};
@@ -50,6 +50,8 @@ pub struct Settings {
     pub folders: RunFolders,
     /// How many children there may be; two have work.
     pub concurrency: usize,
+    /// What one may take.
+    pub limits: Limits,
 }
 
 /// Asks warm children.
@@ -60,7 +62,7 @@ pub struct WarmPredictor {
 
 struct Shared {
     settings: Settings,
-    guard: Arc<Guard>,
+    custody: Arc<Custody>,
     runtime: tokio::runtime::Handle,
     state: Mutex<State>,
     /// Rung when something is to be done in a lane, or the server stops.
@@ -77,8 +79,8 @@ struct State {
 
 impl WarmPredictor {
     /// A predictor whose threads are the blocking threads of `runtime`.
-    pub fn new(settings: Settings, guard: Arc<Guard>, runtime: tokio::runtime::Handle) -> Self {
-        let shared = Shared { settings, guard, runtime, state: Mutex::default(), bells: <[Condvar; 2]>::default() };
+    pub fn new(settings: Settings, custody: Arc<Custody>, runtime: tokio::runtime::Handle) -> Self {
+        let shared = Shared { settings, custody, runtime, state: Mutex::default(), bells: <[Condvar; 2]>::default() };
         Self { shared: Arc::new(shared), places: Arc::new(Semaphore::new(MAX_QUESTIONS)) }
     }
 }
@@ -192,8 +194,9 @@ impl Shared {
             folder: PathBuf::from("/"),
             timeout: self.settings.timeout,
             grace: Duration::ZERO,
+            limits: self.settings.limits.for_helper(),
         };
-        Companion::start(&spec, Arc::clone(&self.guard)).map_err(|error| {
+        Companion::start(&spec, &self.custody).map_err(|error| {
             let program = self.settings.own.display();
             failed(&format!("`{program} {SUBCOMMAND}` could not be started: {error}"))
         })
@@ -202,7 +205,7 @@ impl Shared {
     /// Asks the child about a batch, a new one where there is none or it is gone, and answers whoever asked.
     fn answer(self: &Arc<Self>, lane: Lane, batch: Vec<Waiting>, child: &mut Option<Companion>, control: &Control) {
         let began = Instant::now();
-        let warm = child.take().and_then(|mut child| (!child.is_gone()).then_some(child));
+        let warm = child.take().filter(|child| !child.is_gone());
         let mut companion = match warm.map_or_else(|| self.start(), Ok) {
             Ok(companion) => companion,
             Err(error) => return batch.into_iter().for_each(|waiting| waiting.answer(Err(error.clone()))),

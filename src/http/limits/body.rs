@@ -5,6 +5,7 @@
 //! extractors get is an ordinary payload. Knows nothing of what is sent.
 
 use super::connection::Connection;
+use crate::domain::error::{Code, Error};
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use bytes::Bytes;
@@ -111,6 +112,11 @@ impl Bodies {
 /// Whether the body comes too slowly, as an error that extractors pass on.
 pub fn is_too_slow(error: &PayloadError) -> bool {
     matches!(error, PayloadError::Io(error) if error.kind() == io::ErrorKind::TimedOut)
+}
+
+/// What a client is told whose body comes too slowly.
+pub fn slow_body() -> Error {
+    Error::new(Code::RequestTimeout, "the body came too slowly; send it again over a better line")
 }
 
 fn too_slow() -> PayloadError {

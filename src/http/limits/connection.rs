@@ -3,7 +3,7 @@
 //! Its own worker writes this, another thread looks at it once a second, so everything is an atomic that costs the
 //! worker next to nothing. Knows nothing of bytes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
@@ -102,6 +102,7 @@ pub enum Room {
 pub struct Connection {
     peer: IpAddr,
     secure: bool,
+    control: bool,
     clock: Arc<CoarseClock>,
     phase: AtomicU8,
     /// When the phase began.
@@ -128,6 +129,7 @@ impl Connection {
         Self {
             peer: peer.to_canonical(),
             secure,
+            control: false,
             phase: AtomicU8::new(Phase::Handshake as u8),
             since: AtomicU64::new(clock.now()),
             clock,
@@ -140,6 +142,16 @@ impl Connection {
             closing: AtomicBool::new(false),
             waker: Mutex::new(None),
         }
+    }
+
+    /// A connection of whoever owns the data folder, on this machine.
+    pub fn of_owner(clock: Arc<CoarseClock>) -> Self {
+        Self { control: true, ..Self::new(Ipv4Addr::LOCALHOST.into(), false, clock) }
+    }
+
+    /// Whether it is that of the owner, who has no bounds but time.
+    pub fn is_control(&self) -> bool {
+        self.control
     }
 
     /// The address at its other end.
@@ -285,7 +297,7 @@ impl Connection {
             let since = since.load(Relaxed);
             since != 0 && now.saturating_sub(since) >= GIVES_WAY_SECONDS
         };
-        self.phase() != Phase::Busy || waits(&self.hungry_since) || waits(&self.blocked_since)
+        !self.control && (self.phase() != Phase::Busy || waits(&self.hungry_since) || waits(&self.blocked_since))
     }
 
     /// Whether it takes too long over something.
@@ -331,7 +343,6 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
 
     fn connection() -> (Connection, Arc<CoarseClock>) {
         let clock = Arc::new(CoarseClock::default());

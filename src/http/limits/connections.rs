@@ -150,7 +150,18 @@ impl Connections {
                 self.tally.refused.fetch_add(1, Relaxed);
             })?;
         }
-        let connection = Arc::new(Connection::new(peer, secure, Arc::clone(&self.clock)));
+        Ok(self.enter(&mut table, Connection::new(peer, secure, Arc::clone(&self.clock))))
+    }
+
+    /// Takes in a connection of whoever owns the data folder; it needs no place.
+    pub fn admit_owner(self: &Arc<Self>) -> Admitted {
+        self.clock.set(self.started.elapsed().as_secs());
+        self.enter(&mut self.table(), Connection::of_owner(Arc::clone(&self.clock)))
+    }
+
+    fn enter(self: &Arc<Self>, table: &mut Table, connection: Connection) -> Admitted {
+        let key = AddressKey::from(connection.peer());
+        let connection = Arc::new(connection);
         let number = table.next;
         table.next += 1;
         table.entries.insert(number, Entry { connection: Arc::clone(&connection), key });
@@ -159,7 +170,7 @@ impl Connections {
             self.arrival.notify_one();
         }
         self.tally.accepted.fetch_add(1, Relaxed);
-        Ok(Admitted { connections: Arc::clone(self), number, connection })
+        Admitted { connections: Arc::clone(self), number, connection }
     }
 
     fn evict(&self, table: &mut Table, of: Option<AddressKey>) -> Option<()> {

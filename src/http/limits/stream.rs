@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 /// A socket, encrypted or not.
@@ -20,6 +20,8 @@ pub enum Wire {
     Plain(TcpStream),
     /// Under TLS.
     Tls(Box<TlsStream<TcpStream>>),
+    /// On this machine.
+    Local(UnixStream),
 }
 
 /// The answer to a head that is too long; nothing else can be on its way then.
@@ -66,6 +68,7 @@ impl Guarded {
         Pin::new(match &mut self.wire {
             Wire::Plain(socket) => socket,
             Wire::Tls(stream) => stream.as_mut(),
+            Wire::Local(socket) => socket,
         })
     }
 
@@ -188,6 +191,7 @@ impl AsyncWrite for Guarded {
         match &self.wire {
             Wire::Plain(socket) => socket.is_write_vectored(),
             Wire::Tls(stream) => stream.is_write_vectored(),
+            Wire::Local(socket) => socket.is_write_vectored(),
         }
     }
 }

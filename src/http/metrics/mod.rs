@@ -8,15 +8,17 @@ mod requests;
 
 pub use requests::Requests;
 
+use super::auth::Granted;
 use super::error::{Shape, response};
 use super::limits::Connections;
-use super::server::methods_with_head;
+use super::routes::{Routes, at};
 use super::tls::Tls;
+use crate::domain::account::{Permit, View};
 use crate::domain::error::{Error, Result};
 use crate::service::Services;
 use crate::service::figures::Figures;
 use actix_web::HttpResponse;
-use actix_web::web::{self, Data};
+use actix_web::web::Data;
 use process::Process;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -32,9 +34,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// Where `/metrics` is.
-pub const PATH: &str = "/metrics";
-
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// One label and its value, one of a few.
@@ -44,12 +43,16 @@ type Label = [(&'static str, &'static str); 1];
 type Fraction = Gauge<f64, AtomicU64>;
 
 /// Adds `/metrics`.
-pub fn configure(app: &mut web::ServiceConfig) {
-    app.service(methods_with_head(PATH, || web::to(get)));
+pub fn configure(routes: &mut Routes<'_>) {
+    routes.add(at("/metrics", Shape::Problem).get(get));
 }
 
-async fn get(services: Data<Services>, metrics: Data<Metrics>) -> HttpResponse {
-    let text = tokio::task::spawn_blocking(move || metrics.text(&services));
+async fn get(
+    Granted(permit): Granted<View>,
+    services: Data<Services>,
+    metrics: Data<Metrics>,
+) -> HttpResponse {
+    let text = tokio::task::spawn_blocking(move || metrics.text(permit, &services));
     match text.await.map_err(Error::internal).and_then(|text| text) {
         Ok(text) => HttpResponse::Ok().content_type(CONTENT_TYPE).body(text),
         Err(error) => response(Shape::Problem, &error),
@@ -177,9 +180,9 @@ impl Metrics {
     }
 
     /// Everything as text. Blocks for as long as the disk takes.
-    fn text(&self, services: &Services) -> Result<String> {
+    fn text(&self, permit: Permit<View>, services: &Services) -> Result<String> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let figures = services.figures(*seen)?;
+        let figures = services.figures(permit, *seen)?;
         *seen = figures.seen;
         for ended in &figures.ended {
             self.runs.get_or_create(&[("outcome", ended.outcome)]).inc();

@@ -111,12 +111,45 @@ impl Fetcher {
         turn.ok().and_then(Result::ok).ok_or_else(|| FetchError::TimedOut { url: target::shown(url), what })
     }
 
+    /// Posts a JSON `body` under the same rules, with these headers. Redirects are not followed, and of the answer nothing
+    /// but its status is read, which has to be a success.
+    ///
+    /// # Errors
+    /// As [`fetch`](Self::fetch).
+    pub async fn post(&self, url: &str, headers: &[(&'static str, String)], body: String) -> Result<(), FetchError> {
+        let url = target::parse(url)?;
+        target::check(&url, &self.rule)?;
+        let mut request = self.client().await?.post(url.clone()).header(header::ACCEPT, "*/*");
+        request = request.header(header::CONTENT_TYPE, "application/json").body(body);
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let patience = self.policy.connect_timeout + self.policy.idle_timeout;
+        match timeout_at(Instant::now() + patience, request.send()).await {
+            Ok(Ok(answer)) if answer.status().is_success() => Ok(()),
+            Ok(Ok(answer)) => Err(FetchError::BadStatus { url: target::shown(&url), status: answer.status().as_u16() }),
+            Ok(Err(error)) => Err(FetchError::from_request(target::shown(&url), error)),
+            Err(_) => Err(FetchError::TimedOut { url: target::shown(&url), what: "it did not answer" }),
+        }
+    }
+
+    /// Checks a url that is to be used later; where its name leads is checked then.
+    ///
+    /// # Errors
+    /// [`FetchError`] saying what is wrong with it.
+    pub fn check(&self, url: &str) -> Result<(), FetchError> {
+        target::check(&target::parse(url)?, &self.rule)
+    }
+
+    async fn client(&self) -> Result<&Client, FetchError> {
+        self.client
+            .get_or_try_init(|| async { client::build(&self.policy, self.names.clone(), self.rule.clone()) })
+            .await
+    }
+
     async fn request(&self, url: &Url, deadline: Instant) -> Result<Response, FetchError> {
         let shown = target::shown(url);
-        let client = self
-            .client
-            .get_or_try_init(|| async { client::build(&self.policy, self.names.clone(), self.rule.clone()) })
-            .await?;
+        let client = self.client().await?;
         // The connection has its own limit; this one is for a server that accepts and then
         // says nothing.
         let patience = self.policy.connect_timeout + self.policy.idle_timeout;

@@ -188,9 +188,18 @@ pub fn abandon(address: SocketAddr, bytes: &[u8]) {
 
 /// Makes a request.
 pub fn request(address: SocketAddr, method: &str, target: &str, content_type: &str, body: &[u8]) -> Answer {
-    let mut bytes = format!("{method} {target} HTTP/1.0\r\nHost: {address}\r\n").into_bytes();
-    if !content_type.is_empty() {
-        write!(bytes, "Content-Type: {content_type}\r\n").unwrap();
+    let headers = [("Content-Type", content_type)];
+    send(address, method, target, if content_type.is_empty() { &[] } else { &headers }, body)
+}
+
+/// Makes a request with these headers.
+pub fn send(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    let mut bytes = format!("{method} {target} HTTP/1.0\r\n").into_bytes();
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        write!(bytes, "Host: {address}\r\n").unwrap();
+    }
+    for (name, value) in headers {
+        write!(bytes, "{name}: {value}\r\n").unwrap();
     }
     if method != "GET" || !body.is_empty() {
         write!(bytes, "Content-Length: {}\r\n", body.len()).unwrap();

@@ -1,12 +1,17 @@
 //! A folder with everything a server needs: settings, scripts, data. Servers come and go in it.
 
-use super::process::Ended;
+use super::process::{Ended, trainyard};
 use super::server::Server;
 use super::wait::{Gate, lines};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use tempfile::TempDir;
+
+/// The password of accounts that tests make.
+pub const PASSWORD: &str = "correct horse";
 
 /// The folder. Scripts know it as `$YARD`.
 pub struct Yard {
@@ -129,6 +134,37 @@ impl Yard {
                 stderr
             }
         }
+    }
+
+    /// Runs a command of the binary on the yard's data folder; it is given `input`. Returns what it printed.
+    #[track_caller]
+    pub fn command(&self, words: &[&str], input: &str) -> Result<String, Ended> {
+        let mut child = trainyard()
+            .args(words)
+            .arg("--data-dir")
+            .arg(self.path("data"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let printed = String::from_utf8(output.stdout.clone()).unwrap();
+        if output.status.success() { Ok(printed) } else { Err(Ended::from(output)) }
+    }
+
+    /// Makes an account whose password is [`PASSWORD`].
+    #[track_caller]
+    pub fn add_user(&self, name: &str, role: &str) {
+        let words = ["user", "add", name, "--role", role, "--password-stdin"];
+        self.command(&words, &format!("{PASSWORD}\n")).unwrap();
+    }
+
+    /// Makes a token.
+    #[track_caller]
+    pub fn token(&self, user: &str) -> String {
+        self.command(&["token", "create", "--user", user], "").unwrap().trim().to_owned()
     }
 
     /// The images that are stored.

@@ -1,13 +1,58 @@
 //! `/api/v1`: plural nouns, snake_case, cursors, problem details. One file a resource.
 
+mod accounts;
+mod audit;
 mod page;
 mod queue;
 mod runs;
+mod session;
+mod shares;
+mod sweeps;
+mod tokens;
+mod webhooks;
 
-use actix_web::web;
+use crate::domain::error::Result;
+use crate::domain::stamp::Timestamp;
+use crate::http::error::{Shape, response};
+use crate::http::routes::Routes;
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use serde::Serialize;
+use std::time::{Duration, SystemTime};
 
 /// Adds the routes.
-pub fn configure(app: &mut web::ServiceConfig) {
-    queue::configure(app);
-    runs::configure(app);
+pub fn configure(routes: &mut Routes<'_>) {
+    accounts::configure(routes);
+    audit::configure(routes);
+    queue::configure(routes);
+    runs::configure(routes);
+    session::configure(routes);
+    shares::configure(routes);
+    sweeps::configure(routes);
+    tokens::configure(routes);
+    webhooks::configure(routes);
+}
+
+fn answer<T: Serialize>(outcome: Result<T>) -> HttpResponse {
+    answer_as(StatusCode::OK, outcome)
+}
+
+fn answer_as<T: Serialize>(status: StatusCode, outcome: Result<T>) -> HttpResponse {
+    match outcome {
+        Ok(body) => HttpResponse::build(status).json(body),
+        Err(error) => response(Shape::Problem, &error),
+    }
+}
+
+/// An answer without a body.
+fn done(outcome: Result<()>) -> HttpResponse {
+    match outcome {
+        Ok(()) => HttpResponse::NoContent().finish(),
+        Err(error) => response(Shape::Problem, &error),
+    }
+}
+
+/// RFC 3339, UTC.
+fn time(at: Timestamp) -> String {
+    humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + Duration::from_millis(at.0)).to_string()
 }

@@ -1,23 +1,62 @@
 //! `/api/v1/queue`
 
+use super::{answer, answer_as};
+use crate::domain::account::{Administer, Change, View};
+use crate::domain::job::MemoryWait;
+use crate::http::auth::Granted;
 use crate::http::error::{Shape, response};
-use crate::http::server::methods;
+use crate::http::parameters::Parameters;
+use crate::http::routes::{Routes, at};
 use crate::service::Services;
-use actix_web::HttpResponse;
-use actix_web::web::{self, Data};
-use serde_json::json;
+use actix_web::http::StatusCode;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Value, json};
 
-pub(super) fn configure(app: &mut web::ServiceConfig) {
-    app.service(methods("/api/v1/queue", "GET", web::get().to(get), Shape::Problem));
+pub(super) fn configure(routes: &mut Routes<'_>) {
+    routes.add(at("/api/v1/queue", Shape::Problem).get(get));
+    routes.add(at("/api/v1/queue/pause", Shape::Problem).post(pause));
+    routes.add(at("/api/v1/queue/resume", Shape::Problem).post(resume));
+    routes.add(at("/api/v1/queue/cancel", Shape::Problem).post(cancel));
 }
 
-async fn get(services: Data<Services>) -> HttpResponse {
-    match services.queue_status() {
+/// In numbers, and in words.
+fn waiting(wait: MemoryWait) -> Value {
+    let MemoryWait { needed_bytes, available_bytes } = wait;
+    let message = format!(
+        "the next run starts once {} MiB of memory are free for it, of which {} MiB are now; runs that end make room",
+        needed_bytes.div_ceil(1 << 20),
+        available_bytes >> 20
+    );
+    json!({ "needed_bytes": needed_bytes, "available_bytes": available_bytes, "message": message })
+}
+
+async fn get(Granted(permit): Granted<View>, services: Data<Services>) -> HttpResponse {
+    match services.queue_status(permit) {
         Ok(status) => HttpResponse::Ok().json(json!({
             "queued": status.queued,
             "running": status.running,
             "concurrency": status.concurrency,
+            "paused": status.paused,
+            "waiting_for_memory": status.waits_for_memory.map(waiting),
         })),
         Err(error) => response(Shape::Problem, &error),
     }
+}
+
+async fn pause(Granted(permit): Granted<Administer>, services: Data<Services>) -> HttpResponse {
+    answer(services.pause_queue(permit, true).await.map(|()| json!({ "paused": true })))
+}
+
+async fn resume(Granted(permit): Granted<Administer>, services: Data<Services>) -> HttpResponse {
+    answer(services.pause_queue(permit, false).await.map(|()| json!({ "paused": false })))
+}
+
+/// Everything that waits, or with `model` what waits of that one.
+async fn cancel(Granted(permit): Granted<Change>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
+    let outcome = async {
+        let model = Parameters::from_query(request.query_string()).optional_name("model")?;
+        services.cancel_queued(permit, model).await.map(|count| json!({ "cancelled": count }))
+    };
+    answer_as(StatusCode::ACCEPTED, outcome.await)
 }

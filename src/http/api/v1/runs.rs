@@ -1,26 +1,30 @@
 //! `/api/v1/runs`: a run, its log, its metrics; a model's runs.
 
 use super::page::{self, Page};
-use crate::domain::account::Actor;
+use super::sweeps;
+use super::{answer, answer_as, time};
+use crate::domain::account::{Change, View};
 use crate::domain::error::{Error, Result};
 use crate::domain::experiment::LearningRate;
 use crate::domain::ids::{ParseIdError, RunId};
 use crate::domain::run::{Outcome, RunState};
-use crate::domain::stamp::Timestamp;
+use crate::domain::text::printable;
+use crate::http::auth::Granted;
+use crate::http::body::Json;
 use crate::http::error::{Shape, response};
 use crate::http::experiments_api::number;
 use crate::http::parameters::Parameters;
-use crate::http::server::methods;
+use crate::http::routes::{Routes, at};
 use crate::service::Services;
 use crate::service::runs::{RunLog, RunView};
-use actix_web::web::{self, Data, Path};
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
 
 /// How a file leaves: a piece at a time.
 const PIECE: usize = 64 << 10;
@@ -31,12 +35,13 @@ const TAIL: u64 = 4 << 10;
 /// How many lines of it.
 const TAIL_LINES: usize = 20;
 
-pub(super) fn configure(app: &mut web::ServiceConfig) {
-    app.service(methods("/api/v1/runs", "GET", web::get().to(list), Shape::Problem))
-        .service(methods("/api/v1/runs/{id}", "GET", web::get().to(get), Shape::Problem))
-        .service(methods("/api/v1/runs/{id}/log", "GET", web::get().to(log), Shape::Problem))
-        .service(methods("/api/v1/runs/{id}/metrics", "GET", web::get().to(metrics), Shape::Problem))
-        .service(methods("/api/v1/runs/{id}/cancel", "POST", web::post().to(cancel), Shape::Problem));
+pub(super) fn configure(routes: &mut Routes<'_>) {
+    routes.add(at("/api/v1/runs", Shape::Problem).get(list));
+    routes.add(at("/api/v1/runs/{id}", Shape::Problem).get(get).patch(change));
+    routes.add(at("/api/v1/runs/{id}/retry", Shape::Problem).post(retry));
+    routes.add(at("/api/v1/runs/{id}/log", Shape::Problem).get(log));
+    routes.add(at("/api/v1/runs/{id}/metrics", Shape::Problem).get(metrics));
+    routes.add(at("/api/v1/runs/{id}/cancel", Shape::Problem).post(cancel));
 }
 
 /// A run as `/api/v1` shows it.
@@ -54,6 +59,8 @@ struct RunBody {
     steps: u64,
     seed: u32,
     sweep_id: Option<String>,
+    priority: u8,
+    timeout_seconds: Option<u32>,
     accuracy: Option<String>,
     validation_loss: Option<f64>,
     reason: Option<String>,
@@ -64,10 +71,6 @@ struct RunBody {
     started_at: Option<String>,
     finished_at: Option<String>,
     duration_seconds: Option<f64>,
-}
-
-fn time(at: Timestamp) -> String {
-    humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + Duration::from_millis(at.0)).to_string()
 }
 
 impl From<RunView> for RunBody {
@@ -81,7 +84,7 @@ impl From<RunView> for RunBody {
                     accuracy = Some(printed.text().to_owned());
                     validation_loss = *loss;
                 }
-                Outcome::Failed { reason: why } => reason = Some(why.clone()),
+                Outcome::Failed { reason: why } => reason = Some(printable(why).into_owned()),
                 Outcome::Cancelled => {}
             }
         }
@@ -98,6 +101,8 @@ impl From<RunView> for RunBody {
             steps: run.spec.parameters.steps,
             seed: run.spec.seed,
             sweep_id: run.sweep.map(|sweep| sweep.to_string()),
+            priority: run.priority,
+            timeout_seconds: run.spec.timeout_seconds,
             accuracy,
             validation_loss,
             reason,
@@ -111,23 +116,20 @@ impl From<RunView> for RunBody {
     }
 }
 
-fn answer<T: Serialize>(outcome: Result<T>) -> HttpResponse {
-    match outcome {
-        Ok(body) => HttpResponse::Ok().json(body),
-        Err(error) => response(Shape::Problem, &error),
-    }
-}
-
 fn id(path: &str) -> Result<RunId> {
     path.parse().map_err(|error: ParseIdError| Error::parameter(error.to_string()))
 }
 
-async fn list(services: Data<Services>, request: HttpRequest) -> HttpResponse {
+/// Of a model, or with `sweep` of a sweep.
+async fn list(Granted(permit): Granted<View>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
     let given = Parameters::from_query(request.query_string());
     let outcome = (|| {
-        let model = given.name("model")?;
         let limit = page::limit(&given)?;
-        let runs = services.runs(Actor::LOCAL, &model, page::cursor(&given)?, limit + 1)?;
+        let after = page::cursor(&given)?;
+        let runs = match given.optional("sweep") {
+            Some(sweep) => services.runs_of_sweep(permit, sweeps::id(sweep)?, after, limit + 1)?,
+            None => services.runs(permit, &given.name("model")?, after, limit + 1)?,
+        };
         let next_cursor = runs.get(limit).and_then(|_| runs.get(limit - 1)).map(|view| view.run.id.to_string());
         let data: Vec<RunBody> = runs.into_iter().take(limit).map(RunBody::from).collect();
         Ok(Page { data, next_cursor })
@@ -135,12 +137,12 @@ async fn list(services: Data<Services>, request: HttpRequest) -> HttpResponse {
     answer(outcome)
 }
 
-async fn get(services: Data<Services>, path: Path<String>) -> HttpResponse {
+async fn get(Granted(permit): Granted<View>, services: Data<Services>, path: Path<String>) -> HttpResponse {
     let outcome = async {
         let id = id(&path)?;
-        let mut body = RunBody::from(services.run(Actor::LOCAL, id)?);
+        let mut body = RunBody::from(services.run(permit, id)?);
         if body.reason.is_some() {
-            let log = services.run_log(Actor::LOCAL, id)?;
+            let log = services.run_log(permit, id)?;
             let tail = tokio::task::spawn_blocking(move || tail(log)).await.map_err(Error::internal)?;
             body.log_tail = Some(last_lines(&tail.map_err(Error::internal)?));
         }
@@ -164,9 +166,11 @@ fn tail(log: RunLog) -> io::Result<Vec<u8>> {
 }
 
 fn last_lines(bytes: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|line| (*line).to_owned()).collect()
+    // Each state of a progress bar is a line of its own.
+    let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n");
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let lines: Vec<&str> = if text.is_empty() { Vec::new() } else { text.split(['\n', '\r']).collect() };
+    lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|line| printable(line).into_owned()).collect()
 }
 
 /// Opens a file of a run; one that printed nothing has none.
@@ -178,16 +182,16 @@ fn open(path: PathBuf) -> io::Result<Option<File>> {
     }
 }
 
-async fn log(services: Data<Services>, path: Path<String>) -> HttpResponse {
-    match id(&path).and_then(|id| services.run_log(Actor::LOCAL, id)) {
+async fn log(Granted(permit): Granted<View>, services: Data<Services>, path: Path<String>) -> HttpResponse {
+    match id(&path).and_then(|id| services.run_log(permit, id)) {
         Ok(RunLog::File(path)) => send("text/plain; charset=utf-8", path).await,
         Ok(RunLog::Text(text)) => plain("text/plain; charset=utf-8").body(text),
         Err(error) => response(Shape::Problem, &error),
     }
 }
 
-async fn metrics(services: Data<Services>, path: Path<String>) -> HttpResponse {
-    match id(&path).and_then(|id| services.run_points(Actor::LOCAL, id)) {
+async fn metrics(Granted(permit): Granted<View>, services: Data<Services>, path: Path<String>) -> HttpResponse {
+    match id(&path).and_then(|id| services.run_points(permit, id)) {
         Ok(path) => send("application/jsonl", path).await,
         Err(error) => response(Shape::Problem, &error),
     }
@@ -237,14 +241,42 @@ fn pieces(file: File, length: u64) -> impl futures::Stream<Item = io::Result<Byt
     })
 }
 
-async fn cancel(services: Data<Services>, path: Path<String>) -> HttpResponse {
+async fn cancel(Granted(permit): Granted<Change>, services: Data<Services>, path: Path<String>) -> HttpResponse {
     let outcome = async {
         let id = id(&path)?;
-        services.cancel_run(Actor::LOCAL, id).await?;
-        Ok(RunBody::from(services.run(Actor::LOCAL, id)?))
+        services.cancel_run(permit, id).await?;
+        Ok(RunBody::from(services.run(permit.view(), id)?))
     };
     match outcome.await {
         Ok(body) => HttpResponse::Accepted().json(body),
         Err(error) => response(Shape::Problem, &error),
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Changes {
+    priority: u8,
+}
+
+async fn change(
+    Granted(permit): Granted<Change>,
+    services: Data<Services>,
+    path: Path<String>,
+    Json(changes): Json<Changes>,
+) -> HttpResponse {
+    let outcome = async {
+        let id = id(&path)?;
+        services.prioritise(permit, id, changes.priority).await?;
+        Ok(RunBody::from(services.run(permit.view(), id)?))
+    };
+    answer(outcome.await)
+}
+
+async fn retry(Granted(permit): Granted<Change>, services: Data<Services>, path: Path<String>) -> HttpResponse {
+    let outcome = async {
+        let made = services.retry_run(permit, id(&path)?).await?;
+        Ok(RunBody::from(services.run(permit.view(), made)?))
+    };
+    answer_as(StatusCode::CREATED, outcome.await)
 }

@@ -1,0 +1,92 @@
+//! `/api/v1/session`: signing in and out, and who one is.
+
+use super::{answer, done};
+use crate::domain::account::{Own, View};
+use crate::domain::error::Result;
+use crate::http::auth::{self, Came, Granted};
+use crate::http::body::Json;
+use crate::http::error::{Shape, response};
+use crate::http::routes::{Routes, at};
+use crate::service::Services;
+use actix_web::cookie::time::Duration;
+use actix_web::http::Method;
+use actix_web::web::{Data, ReqData};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+use serde_json::json;
+
+pub(super) fn configure(routes: &mut Routes<'_>) {
+    routes.add(at("/api/v1/session", Shape::Problem).get(get).open(Method::POST, sign_in).delete(sign_out));
+    routes.add(at("/api/v1/session/password", Shape::Problem).put(change_password));
+}
+
+/// How long a cookie lasts.
+const LASTS: Duration = Duration::days(14);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignIn {
+    name: String,
+    password: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangePassword {
+    old: String,
+    new: String,
+}
+
+async fn get(Granted(permit): Granted<View>, services: Data<Services>) -> HttpResponse {
+    let actor = permit.actor();
+    answer(services.accounts().who(actor.account).map(|account| {
+        json!({
+            "account": account.map(|account| account.name.as_str().to_owned()),
+            "role": actor.role.as_str(),
+            "open": services.accounts().is_open(),
+        })
+    }))
+}
+
+async fn sign_in(services: Data<Services>, request: HttpRequest, Json(body): Json<SignIn>) -> HttpResponse {
+    let outcome: Result<_> = async {
+        auth::check_page(&request)?;
+        let SignIn { name, password } = body;
+        let (secret, known) = services.accounts().sign_in(&name, &password, auth::place(&request)).await?;
+        Ok((secret, json!({ "account": name, "role": known.actor.role.as_str(), "open": false })))
+    }
+    .await;
+    match outcome {
+        Ok((secret, body)) => HttpResponse::Ok().cookie(auth::session_cookie(&request, &secret, LASTS)).json(body),
+        Err(error) => response(Shape::Problem, &error),
+    }
+}
+
+async fn sign_out(
+    Granted(permit): Granted<Own>,
+    services: Data<Services>,
+    request: HttpRequest,
+    came: Option<ReqData<Came>>,
+) -> HttpResponse {
+    let ended = match came {
+        Some(came) => services.accounts().end_session(permit, came.0).await,
+        None => Ok(()),
+    };
+    match ended {
+        Ok(()) => HttpResponse::NoContent().cookie(auth::session_cookie(&request, "", Duration::ZERO)).finish(),
+        Err(error) => response(Shape::Problem, &error),
+    }
+}
+
+async fn change_password(
+    Granted(permit): Granted<Own>,
+    services: Data<Services>,
+    request: HttpRequest,
+    Json(body): Json<ChangePassword>,
+) -> HttpResponse {
+    let outcome = async {
+        let ChangePassword { old, new } = body;
+        services.accounts().change_password(permit, &old, new, auth::place(&request)).await
+    };
+    done(outcome.await)
+}

@@ -1,0 +1,92 @@
+//! `/api/v1/tokens`: secrets for programs.
+
+use super::{answer, answer_as, done, time};
+use crate::domain::account::{Own, TokenKind};
+use crate::domain::error::Error;
+use crate::domain::ids::{ParseIdError, TokenId};
+use crate::http::auth::Granted;
+use crate::http::body::Json;
+use crate::http::error::Shape;
+use crate::http::parameters::Parameters;
+use crate::http::routes::{Routes, at};
+use crate::service::Services;
+use crate::service::accounts::{NewToken, Owned};
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+
+pub(super) fn configure(routes: &mut Routes<'_>) {
+    routes.add(at("/api/v1/tokens", Shape::Problem).get(list).post(create));
+    routes.add(at("/api/v1/tokens/{id}", Shape::Problem).delete(revoke));
+}
+
+/// A token as `/api/v1` shows it: the secret once, when it is made.
+#[derive(Debug, Serialize)]
+struct TokenBody {
+    id: String,
+    account: String,
+    kind: &'static str,
+    label: String,
+    created_at: String,
+    expires_at: Option<String>,
+    last_used_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+}
+
+impl TokenBody {
+    fn new(owned: Owned, secret: Option<String>) -> Self {
+        let Owned { token, owner } = owned;
+        Self {
+            id: token.id.to_string(),
+            account: owner,
+            kind: match token.kind {
+                TokenKind::Token => "token",
+                TokenKind::Session => "session",
+            },
+            label: token.label,
+            created_at: time(token.created_at),
+            expires_at: token.expires_at.map(time),
+            last_used_at: token.last_used_at.map(time),
+            token: secret,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    #[serde(default)]
+    label: String,
+    account: Option<String>,
+    expires_in_days: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct List {
+    data: Vec<TokenBody>,
+}
+
+async fn list(Granted(permit): Granted<Own>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
+    let given = Parameters::from_query(request.query_string());
+    let found = services.accounts().tokens(permit, given.optional("account"));
+    answer(found.map(|found| List { data: found.into_iter().map(|owned| TokenBody::new(owned, None)).collect() }))
+}
+
+async fn create(Granted(permit): Granted<Own>, services: Data<Services>, Json(body): Json<Create>) -> HttpResponse {
+    let outcome = async {
+        let Create { label, account, expires_in_days: days } = body;
+        let (owned, secret) = services.accounts().create_token(permit, NewToken { label, account, days }).await?;
+        Ok(TokenBody::new(owned, Some(secret)))
+    };
+    answer_as(StatusCode::CREATED, outcome.await)
+}
+
+async fn revoke(Granted(permit): Granted<Own>, services: Data<Services>, path: Path<String>) -> HttpResponse {
+    let outcome = async {
+        let id: TokenId = path.parse().map_err(|error: ParseIdError| Error::parameter(error.to_string()))?;
+        services.accounts().revoke(permit, id).await
+    };
+    done(outcome.await)
+}

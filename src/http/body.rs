@@ -1,0 +1,50 @@
+//! JSON bodies, bounded, refused in `/api/v1`'s own shape.
+
+use super::error::{Refused, Shape};
+use super::limits::body::{is_too_slow, slow_body};
+use crate::domain::error::{Code, Error};
+use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
+use actix_web::{FromRequest, HttpRequest, web};
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use serde::de::DeserializeOwned;
+
+/// The largest JSON body, in bytes.
+pub const MAX_JSON: usize = 64 << 10;
+
+/// A body, read as `T`.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+    type Error = Refused;
+    type Future = LocalBoxFuture<'static, Result<Self, Refused>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let shape = Shape::of(request.path());
+        let bytes = Bytes::from_request(request, payload);
+        async move {
+            let refused = |error| Refused { shape, error };
+            let bytes = bytes.await.map_err(|error| refused(unread(&error)))?;
+            let parsed = serde_json::from_slice(&bytes);
+            parsed.map(Json).map_err(|error| refused(Error::new(Code::InvalidBody, format!("the JSON body: {error}"))))
+        }
+        .boxed_local()
+    }
+}
+
+fn unread(error: &actix_web::Error) -> Error {
+    match error.as_error::<PayloadError>() {
+        Some(PayloadError::Overflow) => {
+            Error::new(Code::TooLarge, format!("the JSON body is larger than {MAX_JSON} bytes"))
+        }
+        Some(error) if is_too_slow(error) => slow_body(),
+        _ => Error::new(Code::InvalidBody, "the body did not come to its end; send it again"),
+    }
+}
+
+/// The bound, for the application.
+pub fn limit() -> web::PayloadConfig {
+    web::PayloadConfig::new(MAX_JSON)
+}
