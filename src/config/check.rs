@@ -10,6 +10,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// The most connections: each takes a file descriptor, and tens of KiB while it works.
+const MOST_CONNECTIONS: usize = 100_000;
+
+/// The highest rate of requests that is bounded at all, and the largest burst.
+const MOST_REQUESTS: u32 = 1_000_000;
+
 /// Settings that passed their bounds.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -160,11 +166,18 @@ impl RawConfig {
         if jobs.timeout_seconds == 0 || trainer.test_timeout_seconds == 0 || fetch.timeout_seconds == 0 {
             return bad("a time-out of 0 seconds would end everything before it begins".to_owned());
         }
-        if server.max_upload_bytes == 0 || server.max_image_pixels == 0 || server.max_connections == 0 {
-            return bad("server.max_upload_bytes, max_image_pixels and max_connections must be above 0".to_owned());
+        if server.max_upload_bytes == 0 || server.max_image_pixels == 0 {
+            return bad("server.max_upload_bytes and server.max_image_pixels must be above 0".to_owned());
         }
-        if limits.burst == 0 || limits.connections_per_address == 0 {
-            return bad("limits.burst and limits.connections_per_address must be above 0".to_owned());
+        if !(1..=MOST_CONNECTIONS).contains(&server.max_connections) || limits.connections_per_address == 0 {
+            return bad(format!(
+                "server.max_connections must be from 1 to {MOST_CONNECTIONS}, and limits.connections_per_address above 0"
+            ));
+        }
+        if limits.requests_per_second > MOST_REQUESTS || !(1..=MOST_REQUESTS).contains(&limits.burst) {
+            return bad(format!(
+                "limits.requests_per_second must be from 0 to {MOST_REQUESTS}, and limits.burst from 1 to {MOST_REQUESTS}"
+            ));
         }
         let grid = Grid::new(&sweep.learning_rates, &sweep.layers, &sweep.steps)
             .map_err(|error| ConfigError::Value(format!("[sweep]: {}", error.message)))?;

@@ -224,6 +224,9 @@ mod tests {
         assert!(check(|c| c.server.trusted_proxies = vec!["10.0.0.1".into(), "fd00::/8".into()]).is_ok());
         assert!(check(|c| c.server.forwarded_header = "X-Real-IP".into()).is_err());
         assert!(check(|c| c.limits.burst = 0).is_err());
+        assert!(check(|c| c.limits.requests_per_second = 0).is_ok());
+        assert!(check(|c| c.limits.requests_per_second = u32::MAX).is_err());
+        assert!(check(|c| c.server.max_connections = usize::MAX).is_err());
         assert!(check(|c| c.limits.connections_per_address = 0).is_err());
         assert!(matches!(check(|c| c.trainer.train = vec!["no-such-thing".into()]), Err(ConfigError::Command(_))));
     }

@@ -20,9 +20,6 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long one that is sent away may take to read why.
 const FAREWELL: Duration = Duration::from_millis(250);
 
-/// The first byte of every TLS connection.
-const TLS_HANDSHAKE_RECORD: u8 = 22;
-
 const FULL: &str = concat!(
     r#"{"status":"ERROR","message":"the server has as many connections as it can hold, all of them busy; "#,
     r#"try again in a moment","code":"unavailable"}"#
@@ -94,7 +91,8 @@ async fn unless_closed<T>(admitted: &Admitted, future: impl Future<Output = T>) 
 async fn shake_hands(tls: &Arc<Tls>, mut socket: TcpStream) -> io::Result<Wire> {
     let mut first = [0];
     socket.peek(&mut first).await?;
-    if first[0].is_ascii_alphabetic() && first[0] != TLS_HANDSHAKE_RECORD {
+    // A method; TLS begins with a 22.
+    if first[0].is_ascii_alphabetic() {
         answer(&mut socket, "400 Bad Request", SPEAK_TLS).await?;
         return Err(io::ErrorKind::InvalidData.into());
     }

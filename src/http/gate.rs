@@ -4,10 +4,10 @@
 //! Knows no routes but by their names.
 
 use super::error::{Shape, refusal};
+use super::limits::ClientAddress;
 use super::limits::body::Bodies;
 use super::limits::connection::Connection;
 use super::limits::rate::Rates;
-use super::limits::{ClientAddress, Proxies};
 use super::metrics::{Metrics, Requests};
 use super::request_id::{CURRENT, Ids, RequestId, X_REQUEST_ID};
 use actix_web::HttpResponse;
@@ -35,8 +35,6 @@ pub struct Gate {
     pub rates: Arc<Rates>,
     /// The places for bodies.
     pub bodies: Arc<Bodies>,
-    /// Whose word on addresses is taken.
-    pub proxies: Arc<Proxies>,
     /// The counts.
     pub metrics: Arc<Metrics>,
 }
@@ -69,16 +67,6 @@ pub struct Passage<S> {
     service: S,
     gate: Gate,
     worker: Rc<Worker>,
-}
-
-impl<S> Passage<S> {
-    fn client(&self, request: &ServiceRequest) -> ClientAddress {
-        let peer = match request.conn_data::<Arc<Connection>>() {
-            Some(connection) => ClientAddress { address: connection.peer(), secure: connection.is_secure() },
-            None => return ClientAddress::of(request.request()),
-        };
-        self.gate.proxies.client(peer, request.headers())
-    }
 }
 
 /// A connection while a request of it is in hand.
@@ -114,15 +102,15 @@ where
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let id = self.worker.ids.of(request.headers());
-        let client = self.client(&request);
+        let client = ClientAddress::of(request.request());
         let connection = request.conn_data::<Arc<Connection>>().cloned();
         let has_body = self.gate.bodies.watch(request.parts_mut().1, connection.as_ref());
         if let Some(connection) = &connection {
             connection.begin(has_body);
         }
+        let is_owner = connection.as_ref().is_some_and(|connection| connection.is_control());
         let worker = Rc::clone(&self.worker);
         let facts = Some(Facts { id, began: Instant::now(), client, worker, underway: Underway(connection) });
-        let is_owner = connection_is_control(&request);
         let checked = if is_owner { Ok(()) } else { self.gate.rates.check(client, request.headers()) };
         match checked {
             Ok(()) => {
@@ -136,10 +124,6 @@ where
             }
         }
     }
-}
-
-fn connection_is_control(request: &ServiceRequest) -> bool {
-    request.conn_data::<Arc<Connection>>().is_some_and(|connection| connection.is_control())
 }
 
 /// The answer to a client that asks too often.

@@ -103,7 +103,6 @@ pub fn bind(listeners: Listeners, services: Data<Services>, settings: Settings) 
     let gate = Gate {
         rates: Arc::new(Rates::new(&limits)),
         bodies: Arc::new(Bodies::new(move || behind.uploads_wait())),
-        proxies: Arc::clone(&proxies),
         metrics: Arc::clone(&metrics),
     };
     let app = move || {

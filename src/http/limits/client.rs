@@ -68,6 +68,11 @@ impl FromRequest for ClientAddress {
     }
 }
 
+/// Whether a proxy passed the request on, known here or not: it comes from further away than its connection does.
+pub fn is_forwarded(headers: &HeaderMap) -> bool {
+    headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(FORWARDED)
+}
+
 /// The proxies whose word is taken.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies {

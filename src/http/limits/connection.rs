@@ -33,9 +33,14 @@ const HEAD_SECONDS: u64 = 12;
 /// How long the rest of a body that nobody wants may take, in seconds.
 const DRAIN_SECONDS: u64 = 10;
 
-/// How long a client may take none of what is sent to it, in seconds. At most some 100 KiB wait in front of it, so one that
-/// reads 2 KiB/s is fast enough.
+/// How far a client may fall behind in taking what is sent to it, in seconds: what it takes at the least rate is no debt.
 const BLOCKED_SECONDS: u64 = 60;
+
+/// The least rate at which an answer is taken, in bytes a second.
+const LEAST_TAKEN: u64 = 2 << 10;
+
+/// The same for one that is not to give way to a newcomer.
+const BRISKLY_TAKEN: u64 = 32 << 10;
 
 /// A clock that somebody else sets once a second; reading it costs nothing.
 #[derive(Debug, Default)]
@@ -107,8 +112,10 @@ pub struct Connection {
     phase: AtomicU8,
     /// When the phase began.
     since: AtomicU64,
-    /// When the client began to take nothing; 0 while it takes what comes.
+    /// When an answer first had to wait for the client; 0 while it takes what comes.
     blocked_since: AtomicU64,
+    /// Bytes that it has taken since.
+    sent: AtomicU64,
     /// When somebody began to wait for more of a body, or the body for its turn; 0 while nobody does.
     hungry_since: AtomicU64,
     /// Bytes that were read and that nobody has taken yet.
@@ -134,6 +141,7 @@ impl Connection {
             since: AtomicU64::new(clock.now()),
             clock,
             blocked_since: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             hungry_since: AtomicU64::new(0),
             ahead: AtomicUsize::new(0),
             body: AtomicBool::new(false),
@@ -277,10 +285,26 @@ impl Connection {
         }
     }
 
-    /// The client takes nothing.
+    /// What is to be sent has to wait for the client.
     pub fn blocked(&self) {
         if self.blocked_since.load(Relaxed) == 0 {
+            self.sent.store(0, Relaxed);
             self.blocked_since.store(self.clock.now(), Relaxed);
+        }
+    }
+
+    /// The client, or the kernel for it, took so many bytes.
+    pub fn wrote(&self, bytes: usize) {
+        if self.blocked_since.load(Relaxed) != 0 {
+            self.sent.fetch_add(bytes as u64, Relaxed);
+        }
+    }
+
+    /// By how many seconds the client is behind one that takes `rate` bytes a second.
+    fn behind(&self, now: u64, rate: u64) -> u64 {
+        match self.blocked_since.load(Relaxed) {
+            0 => 0,
+            since => now.saturating_sub(since).saturating_sub(self.sent.load(Relaxed) / rate),
         }
     }
 
@@ -293,17 +317,15 @@ impl Connection {
 
     /// Whether it may be closed for a newcomer: nothing is in hand, or the client has been waited for for a while.
     pub fn gives_way(&self, now: u64) -> bool {
-        let waits = |since: &AtomicU64| {
-            let since = since.load(Relaxed);
-            since != 0 && now.saturating_sub(since) >= GIVES_WAY_SECONDS
-        };
-        !self.control && (self.phase() != Phase::Busy || waits(&self.hungry_since) || waits(&self.blocked_since))
+        let hungry = self.hungry_since.load(Relaxed);
+        let starves = hungry != 0 && now.saturating_sub(hungry) >= GIVES_WAY_SECONDS;
+        let dawdles = || self.behind(now, BRISKLY_TAKEN) >= GIVES_WAY_SECONDS;
+        !self.control && (self.phase() != Phase::Busy || starves || dawdles())
     }
 
     /// Whether it takes too long over something.
     pub fn overdue(&self, now: u64) -> Option<Overdue> {
-        let blocked = self.blocked_since.load(Relaxed);
-        if blocked != 0 && now.saturating_sub(blocked) >= BLOCKED_SECONDS {
+        if self.behind(now, LEAST_TAKEN) >= BLOCKED_SECONDS {
             return Some(Overdue::SlowReader);
         }
         let (limit, why) = match self.phase() {
@@ -379,6 +401,15 @@ mod tests {
         clock.set(10);
         connection.blocked();
         assert_eq!(connection.overdue(start + 5 + BLOCKED_SECONDS), Some(Overdue::SlowReader));
+        // A long answer over a slow line is no reason, as long as it moves.
+        connection.wrote(100 * LEAST_TAKEN as usize);
+        assert_eq!(connection.overdue(start + 5 + 99 + BLOCKED_SECONDS), None);
+        assert_eq!(connection.overdue(start + 5 + 100 + BLOCKED_SECONDS), Some(Overdue::SlowReader));
+        connection.unblocked();
+        // What was taken before does not count for what comes later.
+        connection.wrote(100 * LEAST_TAKEN as usize);
+        connection.blocked();
+        assert_eq!(connection.overdue(start + 10 + BLOCKED_SECONDS), Some(Overdue::SlowReader));
         connection.unblocked();
         assert_eq!(connection.overdue(start + 5 + BLOCKED_SECONDS), None);
     }
@@ -401,6 +432,8 @@ mod tests {
         assert!(!connection.gives_way(start + 1000));
         connection.blocked();
         assert!(connection.gives_way(start + GIVES_WAY_SECONDS));
+        connection.wrote(BRISKLY_TAKEN as usize);
+        assert!(!connection.gives_way(start + GIVES_WAY_SECONDS));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use super::Settings;
 use super::address::AddressKey;
-use super::client::ClientAddress;
+use super::client::{ClientAddress, is_forwarded};
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap};
 use governor::clock::{Clock, DefaultClock};
 use governor::middleware::NoOpMiddleware;
@@ -103,7 +103,7 @@ impl<C: Clock + Clone> Rates<C> {
     /// How long to wait.
     pub fn check(&self, client: ClientAddress, headers: &HeaderMap) -> Result<(), Duration> {
         let Some((each, crowd)) = &self.limiters else { return Ok(()) };
-        if self.exempt_loopback && client.address.is_loopback() {
+        if self.exempt_loopback && client.address.is_loopback() && !is_forwarded(headers) {
             return Ok(());
         }
         let address = self.hasher.hash_one(AddressKey::from(client.address));
@@ -123,7 +123,7 @@ impl<C: Clock + Clone> Rates<C> {
 mod tests {
     use super::*;
     use crate::http::limits::client::ForwardedHeader;
-    use actix_web::http::header::HeaderValue;
+    use actix_web::http::header::{FORWARDED, HeaderValue};
     use governor::clock::FakeRelativeClock;
 
     fn rates(rate: u32, burst: u32) -> (Rates<FakeRelativeClock>, FakeRelativeClock) {
@@ -185,6 +185,10 @@ mod tests {
     fn this_machine_is_exempt_and_no_rate_is_no_bound() {
         let (bounded, _) = rates(1, 1);
         assert_eq!(passed(&bounded, "127.0.0.1", &HeaderMap::new(), 100), 100);
+        // A proxy on this machine that nobody listed speaks for others.
+        let mut forwarded = HeaderMap::new();
+        forwarded.insert(FORWARDED, HeaderValue::from_static("for=1.1.1.1"));
+        assert_eq!(passed(&bounded, "127.0.0.1", &forwarded, 100), 1);
         let (unbounded, _) = rates(0, 1);
         assert_eq!(passed(&unbounded, "1.1.1.1", &HeaderMap::new(), 100), 100);
     }

@@ -99,6 +99,13 @@ impl Guarded {
         self.connection().close();
     }
 
+    fn written(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = polled {
+            self.connection().wrote(bytes);
+        }
+        self.watched(polled)
+    }
+
     /// What a write came to: one that has to wait is waited for only so long.
     fn watched<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_pending() {
@@ -155,7 +162,7 @@ impl AsyncWrite for Guarded {
         let this = self.get_mut();
         this.listen(context);
         let polled = this.wire().poll_write(context, bytes);
-        this.watched(polled)
+        this.written(polled)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -184,7 +191,7 @@ impl AsyncWrite for Guarded {
         let this = self.get_mut();
         this.listen(context);
         let polled = this.wire().poll_write_vectored(context, slices);
-        this.watched(polled)
+        this.written(polled)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -47,11 +47,7 @@ pub fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/metrics", Shape::Problem).get(get));
 }
 
-async fn get(
-    Granted(permit): Granted<View>,
-    services: Data<Services>,
-    metrics: Data<Metrics>,
-) -> HttpResponse {
+async fn get(Granted(permit): Granted<View>, services: Data<Services>, metrics: Data<Metrics>) -> HttpResponse {
     let text = tokio::task::spawn_blocking(move || metrics.text(permit, &services));
     match text.await.map_err(Error::internal).and_then(|text| text) {
         Ok(text) => HttpResponse::Ok().content_type(CONTENT_TYPE).body(text),
@@ -68,6 +64,7 @@ pub struct Metrics {
     runs: Family<Label, Counter>,
     run_seconds: Family<Label, Histogram, fn() -> Histogram>,
     gauges: Gauges,
+    tls: Option<Arc<Tls>>,
     started: Instant,
     /// The newest event that is counted; locked for as long as somebody asks.
     seen: Mutex<u64>,
@@ -166,12 +163,10 @@ impl Metrics {
         for outcome in ["succeeded", "failed", "cancelled"] {
             drop(runs.get_or_create(&[("outcome", outcome)]));
         }
-        if let Some(tls) = tls {
-            gauges.certificate_end.set(signed(tls.not_after().as_secs()));
-        }
         let seen = Mutex::new(services.newest_event()?);
         let started = Instant::now();
-        Ok(Self { registry, requests, rate_limited, runs, run_seconds, gauges, started, seen })
+        let tls = tls.cloned();
+        Ok(Self { registry, requests, rate_limited, runs, run_seconds, gauges, tls, started, seen })
     }
 
     /// The counts of one worker.
@@ -191,6 +186,9 @@ impl Metrics {
             }
         }
         self.gauges.set(&figures, &Process::here());
+        if let Some(tls) = &self.tls {
+            self.gauges.certificate_end.set(signed(tls.not_after().as_secs()));
+        }
         self.gauges.uptime.set(self.started.elapsed().as_secs_f64());
         let mut text = String::new();
         encode(&mut text, &self.registry).map_err(Error::internal)?;
