@@ -17,8 +17,9 @@ pub type RequestOf = fn() -> Option<String>;
 
 /// Sets the log up; a second call changes nothing.
 pub fn start(json: bool, default_level: &str, request: RequestOf) {
+    // actix_http has a line for every head that makes no sense: a stranger would fill the disk with them.
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("{default_level},actix_server=warn,sled=warn")));
+        .unwrap_or_else(|_| EnvFilter::new(format!("{default_level},actix_server=warn,actix_http=off,sled=warn")));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second subscriber is refused, which is what a test that starts two servers wants.
     let _ = if json {

@@ -1,5 +1,5 @@
-"""Strangers that want nothing but to be in the way: idle connections by the thousand, heads and bodies that never end,
-heads that are too long, garbage, answers that nobody reads.
+"""Strangers that want in, or nothing but to be in the way: idle connections by the thousand, heads and bodies that
+never end, heads that are too long, garbage, answers that nobody reads, and the requests of `hostile`.
 
 Throughout, somebody else asks and uploads, and has to be served; the server's memory stays within 64 MiB of what it
 took idle, it closes what takes too long, and nothing of it is left afterwards.
@@ -23,6 +23,7 @@ import campaign
 import images
 from campaign import Campaign
 from client import Client, Gone
+from hostile import Hostile, account, session
 
 MIB = 1 << 20
 
@@ -43,6 +44,7 @@ class Guest:
 
     def __init__(self, run: Campaign) -> None:
         self.run, self.client = run, Client(run.server, timeout=UPLOAD_PATIENCE)
+        self.client.headers = run.client.headers
         self.asked, self.sent_away, self.slowest, self.slowest_upload = 0, 0, 0.0, 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -97,11 +99,15 @@ class Strangers:
     """The campaign."""
 
     def __init__(self, run: Campaign, dice: random.Random) -> None:
-        self.run, self.dice = run, dice
+        self.run, self.hostile, self.dice = run, Hostile(run, dice), dice
+        self.guests: list[Guest] = []
         self.pid = 0
         self.resident = 0
         self.descriptors = 0
-        self.most = 0
+        self.over = threading.Event()
+        #: What is done at the moment, and the most memory beyond idle that each took.
+        self.stage = "idle"
+        self.most_by_stage: dict[str, int] = {}
 
     def memory(self) -> int:
         """Resident bytes."""
@@ -112,12 +118,15 @@ class Strangers:
         """Open descriptors of the server."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
-    def look(self, when: str) -> None:
-        """The memory now."""
-        grown = self.memory() - self.resident
-        self.most = max(self.most, grown)
-        if grown > GROWTH:
-            self.run.violations.add(f"{when}: {grown / MIB:.0f} MiB more than idle")
+    def watch(self) -> None:
+        """Looks at the memory for as long as the server lives."""
+        told = set()
+        while not self.over.wait(0.05):
+            grown = self.memory() - self.resident
+            self.most_by_stage[self.stage] = max(self.most_by_stage.get(self.stage, 0), grown)
+            if grown > GROWTH and self.stage not in told:
+                told.add(self.stage)
+                self.run.violations.add(f"{self.stage}: {grown / MIB:.0f} MiB more than idle")
 
     def connect(self, source: str = "127.0.0.1", small: bool = False) -> socket.socket:
         """A connection from an address of this machine; with a small window, where it will not read."""
@@ -158,7 +167,6 @@ class Strangers:
                 if gone:
                     poll.unregister(number)
                     left.pop(number)
-            self.look(what)
         if left:
             self.run.violations.add(f"{what}: {len(left)} of {len(socks)} are open after {within:.0f} s")
         for sock in socks:
@@ -166,12 +174,13 @@ class Strangers:
 
     def idle(self, count: int) -> None:
         """Connections that say nothing, all at once; the newest may stay until their head is due."""
+        self.stage = "idle connections"
         socks = self.many(count)
-        self.look("idle connections")
         self.closed("idle connections", socks, 20)
 
     def half_heads(self) -> None:
         """Heads that never end, as the first and as the second of a connection."""
+        self.stage = "half heads"
         self.closed("half heads", self.many(600, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 30_000), 20)
         socks = self.many(400, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         for sock in socks:
@@ -184,6 +193,7 @@ class Strangers:
 
     def long_heads(self) -> None:
         """Header bombs, and what is no HTTP at all."""
+        self.stage = "long heads and garbage"
         bomb = b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"X-Bomb: y\r\n" * 30_000
         self.closed("header bombs", self.many(300, bomb), 20)
         garbage = self.dice.randbytes(200_000)
@@ -193,6 +203,7 @@ class Strangers:
 
     def half_bodies(self) -> None:
         """Uploads that stop, told and chunked, to calls that read them and to calls that do not."""
+        self.stage = "half bodies"
         form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n' + b"x" * 100_000
         head = b"POST /uploadTrainingImage HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
         self.closed("half bodies", self.many(600, head + b"Content-Length: 5000000\r\n\r\n" + form), 50)
@@ -203,6 +214,7 @@ class Strangers:
 
     def unread_answers(self, patient: bool) -> None:
         """Requests without end whose answers are not read."""
+        self.stage = "unread answers"
         ask = b"GET /allAccuracies?model_name=%s HTTP/1.1\r\nHost: x\r\n\r\n" % MODEL.encode()
         socks = self.many(500, small=True)
         for sock in socks:
@@ -212,7 +224,6 @@ class Strangers:
                     pass
             except OSError:
                 continue
-        self.look("unread answers")
         if not patient:
             for sock in socks:
                 sock.close()
@@ -222,7 +233,6 @@ class Strangers:
         port = self.run.server.port
         while time.monotonic() < until and _established(port) > 20:
             time.sleep(1)
-            self.look("unread answers")
         if _established(port) > 20:
             self.run.violations.add(f"unread answers: {_established(port)} connections are open after 75 s")
         for sock in socks:
@@ -230,16 +240,44 @@ class Strangers:
 
     def one_round(self, options: "campaign.argparse.Namespace") -> None:
         """Everything once."""
-        with Guest(self.run) as guest:
+        hostile = self.hostile
+        with self.guest():
             self.idle(options.idle)
             self.half_heads()
             self.long_heads()
             self.half_bodies()
             self.unread_answers(options.patient)
-        self.run.stats["asked meanwhile"] = guest.asked
-        self.run.stats["told to come again"] = guest.sent_away
-        self.run.stats["slowest answer"] = f"{guest.slowest * 1000:.0f} ms"
-        self.run.stats["slowest upload"] = f"{guest.slowest_upload * 1000:.0f} ms"
+            for attack in (hostile.names, hostile.file_names, hostile.bombs, hostile.urls, hostile.within, hostile.routes, hostile.other_sites):
+                self.stage = attack.__name__.replace("_", " ")
+                attack()
+
+    def with_accounts(self) -> None:
+        """What only a server with accounts can be asked."""
+        self.stage = "guesses"
+        self.run.client.headers["Authorization"] = f"Bearer {account(self.run, 'owner')}"
+        cookie = session(self.run, "owner")
+        with self.guest():
+            self.hostile.guesses("owner")
+            self.stage = "with accounts"
+            self.hostile.routes()
+            self.hostile.other_sites(cookie)
+
+    def guest(self) -> Guest:
+        """Somebody else, from now on."""
+        self.guests.append(Guest(self.run))
+        return self.guests[-1]
+
+    def count(self) -> None:
+        """What the guests met with."""
+        guests, stats = self.guests, self.run.stats
+        stats["hostile requests"] = self.hostile.asked
+        stats["asked meanwhile"] = sum(guest.asked for guest in guests)
+        stats["told to come again"] = sum(guest.sent_away for guest in guests)
+        stats["slowest answer"] = f"{max(guest.slowest for guest in guests) * 1000:.0f} ms"
+        stats["slowest upload"] = f"{max(guest.slowest_upload for guest in guests) * 1000:.0f} ms"
+        for stage, grown in self.most_by_stage.items():
+            print(f"most memory over idle, {stage}: {grown / MIB:.1f} MiB", flush=True)
+        stats["most memory"] = f"{max(self.most_by_stage.values(), default=0) / MIB:.1f} MiB over idle"
 
     def nothing_is_left(self) -> None:
         """All that was opened is closed again."""
@@ -283,15 +321,22 @@ def main() -> int:
         run.client.get("/createModel", model_name=MODEL)
         for number in range(20):
             run.client.upload(MODEL, "", "x", f"first{number}.png", images.png(number, 64))
+        strangers.hostile.trained("first")
         time.sleep(1)
         strangers.resident, strangers.descriptors = strangers.memory(), strangers.open_files()
+        watch = threading.Thread(target=strangers.watch, daemon=True)
+        watch.start()
         for _ in run.rounds():
             strangers.one_round(options)
+        strangers.with_accounts()
+        strangers.hostile.nothing_outside()
         strangers.nothing_is_left()
+        strangers.over.set()
+        watch.join()
         status = run.server.stop()
         if status != 0:
             run.violations.add(f"SIGTERM ended the server with status {status}")
-    run.stats["most memory"] = f"{strangers.most / MIB:.1f} MiB over idle"
+    strangers.count()
     return run.report()
 
 

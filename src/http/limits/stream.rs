@@ -28,9 +28,9 @@ pub enum Wire {
 const HEAD_TOO_LONG: &[u8] =
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-/// How many bytes are handed over before actix looks at them: most heads at once, and few enough of those that a client
-/// sends without waiting.
-const GLANCE: usize = 1 << 10;
+/// How many bytes are handed over before actix looks at them: the heads of most programs at once, and few enough of those
+/// that a client sends without waiting: it may read none of their answers, which are all made.
+const GLANCE: usize = 512;
 
 /// The same for the rest of a body that is thrown away.
 const DISCARD: usize = 8 << 10;

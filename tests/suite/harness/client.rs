@@ -43,6 +43,13 @@ impl Answer {
         String::from_utf8(self.body.clone()).unwrap()
     }
 
+    /// The JSON body without what no two answers share, the id of the request.
+    pub fn text_without_id(&self) -> String {
+        let mut body = self.json();
+        body.as_object_mut().unwrap().remove("request_id");
+        body.to_string()
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }

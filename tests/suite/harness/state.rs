@@ -1,6 +1,5 @@
 //! What must not change when a request is refused: files and what the API shows.
 
-use super::client::Answer;
 use super::server::Server;
 use super::wait::wait_until;
 use super::yard::{Yard, tree};
@@ -24,7 +23,7 @@ impl State {
             ("/api/v1/runs", &[("model", "m"), ("limit", "200")]),
             ("/api/v1/queue", &[]),
         ];
-        let shown = calls.iter().map(|(path, query)| shown(&server.get(path, query))).collect();
+        let shown = calls.iter().map(|(path, query)| server.get(path, query).text_without_id()).collect();
         Self { files, shown }
     }
 
@@ -35,13 +34,6 @@ impl State {
         wait_until("no unfinished upload", || yard.unfinished().is_empty());
         assert_eq!(Self::of(yard, server), *self);
     }
-}
-
-/// An answer's body without the id of its request.
-fn shown(answer: &Answer) -> String {
-    let mut body = answer.json();
-    body.as_object_mut().unwrap().remove("request_id");
-    body.to_string()
 }
 
 /// A server with the model `m`, the dataset `d` of one image, the experiment `e`, and one result.
