@@ -219,6 +219,8 @@ impl Connection {
         let ahead = self.ahead.load(Relaxed);
         let (limit, full) = match self.phase() {
             Phase::Handshake | Phase::Drain => return Room::Bytes(usize::MAX),
+            // Who asks on without reading the answers is not answered on.
+            Phase::Idle | Phase::Head if self.is_blocked() => (0, Room::Later),
             Phase::Idle | Phase::Head => (MAX_HEAD, Room::Never),
             Phase::Busy if !self.body.load(Relaxed) => (PIPELINE, Room::Later),
             Phase::Busy if self.wanted.load(Relaxed) => (BODY_WINDOW, Room::Later),
@@ -310,23 +312,31 @@ impl Connection {
 
     /// The client has taken everything.
     pub fn unblocked(&self) {
-        if self.blocked_since.load(Relaxed) != 0 {
+        if self.is_blocked() {
             self.blocked_since.store(0, Relaxed);
+            // While it was busy taking, it had nothing to ask.
+            self.enter(self.phase());
+            self.unpark();
         }
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.blocked_since.load(Relaxed) != 0
     }
 
     /// Whether it may be closed for a newcomer: nothing is in hand, or the client has been waited for for a while.
     pub fn gives_way(&self, now: u64) -> bool {
         let hungry = self.hungry_since.load(Relaxed);
         let starves = hungry != 0 && now.saturating_sub(hungry) >= GIVES_WAY_SECONDS;
-        let dawdles = || self.behind(now, BRISKLY_TAKEN) >= GIVES_WAY_SECONDS;
-        !self.control && (self.phase() != Phase::Busy || starves || dawdles())
+        let dawdles = self.behind(now, BRISKLY_TAKEN) >= GIVES_WAY_SECONDS;
+        let waits = self.phase() != Phase::Busy && !self.is_blocked();
+        !self.control && (waits || starves || dawdles)
     }
 
     /// Whether it takes too long over something.
     pub fn overdue(&self, now: u64) -> Option<Overdue> {
-        if self.behind(now, LEAST_TAKEN) >= BLOCKED_SECONDS {
-            return Some(Overdue::SlowReader);
+        if self.is_blocked() {
+            return (self.behind(now, LEAST_TAKEN) >= BLOCKED_SECONDS).then_some(Overdue::SlowReader);
         }
         let (limit, why) = match self.phase() {
             // The handshake has a timer of its own.
@@ -434,11 +444,23 @@ mod tests {
         assert!(connection.gives_way(start + GIVES_WAY_SECONDS));
         connection.wrote(BRISKLY_TAKEN as usize);
         assert!(!connection.gives_way(start + GIVES_WAY_SECONDS));
+        // It is still taking when the answer was made long ago.
+        connection.end();
+        assert!(!connection.gives_way(start + GIVES_WAY_SECONDS));
+        assert_eq!(connection.overdue(start + BLOCKED_SECONDS), None);
+        clock.set(1000);
+        connection.unblocked();
+        assert_eq!(connection.overdue(start + 1000 + IDLE_SECONDS - 1), None);
+        assert!(connection.gives_way(start + 1000));
     }
 
     #[test]
     fn no_more_is_read_than_somebody_takes() {
         let (connection, _) = connection();
+        assert_eq!(connection.room(), Room::Bytes(MAX_HEAD));
+        connection.blocked();
+        assert_eq!(connection.room(), Room::Later);
+        connection.unblocked();
         assert_eq!(connection.room(), Room::Bytes(MAX_HEAD));
         connection.read(MAX_HEAD - 1);
         assert_eq!(connection.room(), Room::Bytes(1));
