@@ -237,7 +237,11 @@ class Hostile:
                 self.send(method + b" /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n" + head + b"\0\r\n\r\n")
         body = b"POST /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(inner)
         self.send(body + inner)
-        for line in (b"GET http://evil.example/ HTTP/1.1", b"GET * HTTP/1.1", b"CONNECT 127.0.0.1:22 HTTP/1.1", b"GET / HTTP/0.9", b"PRI * HTTP/2.0", b"GET \xff\xff HTTP/1.1", b"\x16\x03\x01\x02\0\x01"):
+        lines = [
+            b"GET http://evil.example/ HTTP/1.1", b"GET * HTTP/1.1", b"CONNECT 127.0.0.1:22 HTTP/1.1", b"GET / HTTP/0.9",
+            b"PRI * HTTP/2.0", b"GET \xff\xff HTTP/1.1", b"\x16\x03\x01\x02\0\x01",
+        ]  # fmt: skip
+        for line in lines:
             self.send(line + b"\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n\0\0")
         status = self.ask("GET", "/bestAccuracy?model_name=smuggled")
         self.expect("a model that a request within a request would make", status, 404)
@@ -253,7 +257,10 @@ class Hostile:
                 if target == path:
                     target += "?" + "&".join(f"{name}={nonsense}" for name in ("model_name", "model", "limit", "cursor", "after", nonsense))
                 kind = self.dice.choice(["application/json", FORM, "text/plain", "\u00e9", "application/json; charset=utf-7"])
-                self.ask(method, target, {"Content-Type": kind}, self.dice.choice([b"", b"{}", b"null", b"[]", b'{"name":1}', self.dice.randbytes(300)]))
+                body = self.dice.choice([b"", b"{}", b"null", b"[]", b'{"name":1}', self.dice.randbytes(300)])
+                self.ask(method, target, {"Content-Type": kind}, body)
+        # One of them pauses the queue of an open server.
+        self.ask("POST", "/api/v1/queue/resume")
 
     def other_sites(self, cookie: str = "") -> None:
         """Calls that a browser makes for another site's page change nothing, whatever it sends along."""
@@ -268,7 +275,8 @@ class Hostile:
                 self.expect(f"{path} of a page {page}", status, 403)
             self.expect(f"POST of a page {page}", self.ask("POST", "/api/v1/queue/cancel", page | carried), 403)
         if not cookie:
-            for host in ("evil.example", "127.0.0.1.evil.example", f"evil.example:{self.run.server.port}", "localhost.evil.example", "127.0.0.1@evil.example", ""):
+            port = self.run.server.port
+            for host in ("evil.example", "127.0.0.1.evil.example", f"evil.example:{port}", "localhost.evil.example", "127.0.0.1@evil.example", ""):
                 status = self.ask("GET", "/api/v1/queue", {"Host": host})
                 self.expect(f"a name that leads here, {host!r},", status, 400, 421)
 
