@@ -15,8 +15,13 @@ use tracing_subscriber::registry::LookupSpan;
 /// Says the id of the request on whose behalf this thread works now, if there is one. It has to be harmless in a log.
 pub type RequestOf = fn() -> Option<String>;
 
-/// Sets the log up; a second call changes nothing.
-pub fn start(json: bool, default_level: &str, request: RequestOf) {
+/// Sets the log of a command up, for people; a second call changes nothing.
+pub fn start(default_level: &str) {
+    start_server(false, default_level, || None);
+}
+
+/// Sets the log of a server up; a second call changes nothing.
+pub fn start_server(json: bool, default_level: &str, request: RequestOf) {
     // actix_http has a line for every head that makes no sense: a stranger would fill the disk with them.
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(format!("{default_level},actix_server=warn,actix_http=off,sled=warn")));

@@ -38,7 +38,7 @@ pub fn run(arguments: ServeArgs) -> Outcome {
     };
     let surroundings = Surroundings::here(flags.config.as_deref());
     let raw = RawConfig::load(&flags, |name| std::env::var(name).ok())?;
-    telemetry::start(raw.log.format == LogFormat::Json, "info", request_id);
+    telemetry::start_server(raw.log.format == LogFormat::Json, "info", request_id);
     let config = raw.check(surroundings)?;
     runtime(&config)?.block_on(serve(config))
 }

@@ -90,7 +90,7 @@ impl Drop for Folder {
 /// Runs the demo.
 pub fn run(arguments: &DemoArgs) -> Outcome {
     allocator::keep_small();
-    telemetry::start(false, "warn", || None);
+    telemetry::start("warn");
     let folder = Folder::new()?;
     let config = config(&folder.0, &arguments.listen)?;
     let runtime = runtime(&config)?;
