@@ -17,6 +17,18 @@ pub fn keep_small() {
     }
 }
 
+/// Gives memory back that was freed between what is still in use, as it is left after a crowd. Takes milliseconds.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "malloc_trim is a C function")]
+pub fn give_back() {
+    // SAFETY: `malloc_trim` takes an integer, may be called at any time from any thread, and leaves what is in use alone.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// Other allocators are taken as they are.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn keep_small() {}
+
+/// Other allocators are taken as they are.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn give_back() {}

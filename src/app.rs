@@ -1,5 +1,6 @@
 //! The composition root: the only file that builds everything.
 
+use crate::allocator;
 use crate::blob::{BlobStore, LocalBlobs};
 use crate::care;
 use crate::config::Config;
@@ -17,7 +18,9 @@ use crate::executor::predictor::{self, CommandPredictor};
 use crate::executor::run_folder::RunFolders;
 use crate::executor::sieve::Secrets;
 use crate::executor::warm::{self, WarmPredictor};
-use crate::http;
+use crate::http::limits::client::ForwardedHeader;
+use crate::http::tls::{self, Tls, TlsError};
+use crate::http::{self, limits};
 use crate::ingest::fetch::{FetchPolicy, Fetcher};
 use crate::outbox::Outbox;
 use crate::scheduler::{self, Handle, Scheduled, Scheduler};
@@ -71,6 +74,9 @@ pub enum ServerError {
     /// The data folder cannot be used.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// Certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The records cannot be read.
     #[error(transparent)]
     Records(#[from] crate::domain::error::Error),
@@ -123,6 +129,7 @@ impl Server {
     /// # Errors
     /// [`ServerError`] saying what to do.
     pub fn start(config: Config, runtime: &tokio::runtime::Handle) -> Result<Self, ServerError> {
+        let http = http_settings(&config)?;
         let listener = TcpListener::bind(config.listen)
             .map_err(|source| ServerError::Listen { address: config.listen, source })?;
         let options =
@@ -182,9 +189,8 @@ impl Server {
                 timeout_seconds: config.timeout.as_secs(),
                 trash_ms: config.trash_days * DAY_MS,
             },
+            children_resident: custody::children_resident,
         });
-        let known = http::browser::Known { hosts: config.hosts, origins: config.cors_origins };
-        let settings = http::Settings { workers: HTTP_WORKERS, max_connections: config.max_connections, known };
         let control = match control::listen(&config.data_dir) {
             Ok(control) => Some(control),
             Err(error) => {
@@ -194,7 +200,7 @@ impl Server {
         };
         let listeners = http::Listeners { open: listener, control };
         let services = Data::new(services);
-        let bound = http::bind(listeners, services.clone(), settings).map_err(system("the server cannot listen"))?;
+        let bound = http::bind(listeners, services.clone(), http).map_err(system("the server cannot listen"))?;
         let prepare = move || {
             // What a guard that was killed as well left behind would write into folders that are used again.
             cgroup::remove_earlier(&folder_id, &mark);
@@ -212,6 +218,11 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.bound.address
+    }
+
+    /// The same as a url.
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.bound.secure { "https" } else { "http" }, self.bound.address)
     }
 
     /// Serves until `stop` completes, then ends what runs and settles it.
@@ -271,6 +282,27 @@ impl Server {
         outcome?;
         served.and(settled).map_err(system("the server did not stop cleanly"))
     }
+}
+
+/// How the server listens, with certificate and key where there are some.
+fn http_settings(config: &Config) -> Result<http::Settings, TlsError> {
+    let files = config.tls.as_ref().map(|files| tls::Files { cert: files.cert.clone(), key: files.key.clone() });
+    let header = if config.standard_forwarded { ForwardedHeader::Forwarded } else { ForwardedHeader::XForwardedFor };
+    Ok(http::Settings {
+        workers: HTTP_WORKERS,
+        limits: limits::Settings {
+            connections: config.max_connections,
+            connections_per_address: config.connections_per_address,
+            requests_per_second: config.requests_per_second,
+            burst: config.burst,
+            exempt_loopback: config.exempt_loopback,
+            trusted_proxies: config.trusted_proxies.clone(),
+            forwarded_header: header,
+            after_crowd: allocator::give_back,
+        },
+        tls: files.map(Tls::load).transpose()?,
+        known: http::browser::Known { hosts: config.hosts.clone(), origins: config.cors_origins.clone() },
+    })
 }
 
 /// What holds for all children.

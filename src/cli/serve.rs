@@ -2,7 +2,8 @@
 
 use super::Outcome;
 use crate::app::{self, Server};
-use crate::config::{Config, Flags, RawConfig, Surroundings};
+use crate::config::{Config, Flags, LogFormat, RawConfig, Surroundings};
+use crate::http::request_id;
 use crate::{allocator, telemetry};
 use clap::Args;
 use std::io::Write;
@@ -21,16 +22,30 @@ pub struct ServeArgs {
     /// Where everything is kept [default: data]
     #[arg(long, env = "TRAINYARD_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// How lines of the log are written [default: text]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
 }
 
 /// Runs the server.
 pub fn run(arguments: ServeArgs) -> Outcome {
     allocator::keep_small();
-    telemetry::start("info");
-    let flags = Flags { config: arguments.config, listen: arguments.listen, data_dir: arguments.data_dir };
+    let flags = Flags {
+        config: arguments.config,
+        listen: arguments.listen,
+        data_dir: arguments.data_dir,
+        log_format: arguments.log_format,
+    };
     let surroundings = Surroundings::here(flags.config.as_deref());
-    let config = RawConfig::load(&flags, |name| std::env::var(name).ok())?.check(surroundings)?;
+    let raw = RawConfig::load(&flags, |name| std::env::var(name).ok())?;
+    telemetry::start_server(raw.log.format == LogFormat::Json, "info", request_id);
+    let config = raw.check(surroundings)?;
     runtime(&config)?.block_on(serve(config))
+}
+
+/// What lines of a request's log are marked with.
+fn request_id() -> Option<String> {
+    request_id::current().map(|id| id.to_string())
 }
 
 /// A runtime whose blocking threads the jobs run on.
@@ -62,6 +77,6 @@ async fn serve(config: Config) -> Outcome {
 
 fn announce(server: &Server) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "listening on http://{}", server.address())?;
+    writeln!(out, "listening on {}", server.url())?;
     out.flush()
 }

@@ -1,13 +1,20 @@
 //! From what was written to what the server works with: bounds, and programs that exist.
 
-use super::{ConfigError, JobsSection, RawConfig, TrainerSection};
+use super::{ConfigError, JobsSection, RawConfig, ServerSection, TrainerSection};
 use crate::domain::sweep::Grid;
 use crate::trainer::backbone;
 use crate::trainer::command::{Command, SearchPath};
+use ipnet::IpNet;
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// The most connections: each takes a file descriptor, and tens of KiB while it works.
+const MOST_CONNECTIONS: usize = 100_000;
+
+/// The highest rate of requests that is bounded at all, and the largest burst.
+const MOST_REQUESTS: u32 = 1_000_000;
 
 /// Settings that passed their bounds.
 #[derive(Debug, Clone)]
@@ -26,6 +33,20 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// Origins whose pages may ask with a token.
     pub cors_origins: Vec<String>,
+    /// Connections of one address at once.
+    pub connections_per_address: usize,
+    /// Requests a second of one credential or address; 0 is any number.
+    pub requests_per_second: u32,
+    /// Requests that may come at once before that counts.
+    pub burst: u32,
+    /// Whether clients on this very machine are exempt from these.
+    pub exempt_loopback: bool,
+    /// Proxies whose word on a client's address is taken.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether they say it in `Forwarded` rather than `X-Forwarded-For`.
+    pub standard_forwarded: bool,
+    /// Certificate and key, for TLS.
+    pub tls: Option<TlsFiles>,
     /// Bytes that stay free on the disk.
     pub min_free_bytes: u64,
     /// What the store keeps in memory, in bytes.
@@ -62,6 +83,15 @@ pub struct Config {
     pub trash_days: u64,
     /// This binary.
     pub own: PathBuf,
+}
+
+/// Where certificate and key lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// What a run may take, as far as it is set.
@@ -118,7 +148,7 @@ impl RawConfig {
     /// # Errors
     /// [`ConfigError`] naming the setting.
     pub fn check(self, surroundings: Surroundings) -> Result<Config, ConfigError> {
-        let Self { server, jobs, trainer, sweep, fetch, trash } = self;
+        let Self { server, jobs, trainer, sweep, fetch, trash, limits, log: _ } = self;
         let bad = |message: String| Err(ConfigError::Value(message));
         let listen: SocketAddr = server.listen.replace("localhost:", "127.0.0.1:").parse().map_err(|_| {
             ConfigError::Value(format!("server.listen is {:?}; give an address such as 127.0.0.1:8080", server.listen))
@@ -138,8 +168,18 @@ impl RawConfig {
         if jobs.timeout_seconds == 0 || trainer.test_timeout_seconds == 0 || fetch.timeout_seconds == 0 {
             return bad("a time-out of 0 seconds would end everything before it begins".to_owned());
         }
-        if server.max_upload_bytes == 0 || server.max_image_pixels == 0 || server.max_connections == 0 {
-            return bad("server.max_upload_bytes, max_image_pixels and max_connections must be above 0".to_owned());
+        if server.max_upload_bytes == 0 || server.max_image_pixels == 0 {
+            return bad("server.max_upload_bytes and server.max_image_pixels must be above 0".to_owned());
+        }
+        if !(1..=MOST_CONNECTIONS).contains(&server.max_connections) || limits.connections_per_address == 0 {
+            return bad(format!(
+                "server.max_connections must be from 1 to {MOST_CONNECTIONS}, and limits.connections_per_address above 0"
+            ));
+        }
+        if limits.requests_per_second > MOST_REQUESTS || !(1..=MOST_REQUESTS).contains(&limits.burst) {
+            return bad(format!(
+                "limits.requests_per_second must be from 0 to {MOST_REQUESTS}, and limits.burst from 1 to {MOST_REQUESTS}"
+            ));
         }
         if trash.days > 3650 {
             return bad(format!("trash.days is {}; it must be at most 3650", trash.days));
@@ -149,6 +189,9 @@ impl RawConfig {
         let data_dir = std::path::absolute(&server.data_dir)
             .map_err(|source| ConfigError::File { path: server.data_dir.clone(), source })?;
         let search = &surroundings.search;
+        let trusted_proxies = networks(&server.trusted_proxies)?;
+        let standard_forwarded = is_standard(&server.forwarded_header)?;
+        let tls = tls(&server, search)?;
         Ok(Config {
             listen,
             data_dir,
@@ -157,6 +200,13 @@ impl RawConfig {
             max_connections: server.max_connections,
             hosts: server.hosts,
             cors_origins: server.cors_origins,
+            connections_per_address: limits.connections_per_address,
+            requests_per_second: limits.requests_per_second,
+            burst: limits.burst,
+            exempt_loopback: limits.exempt_loopback,
+            trusted_proxies,
+            standard_forwarded,
+            tls,
             min_free_bytes: server.min_free_bytes,
             cache_bytes: server.cache_bytes,
             concurrency,
@@ -177,6 +227,50 @@ impl RawConfig {
             own: search.own.clone(),
         })
     }
+}
+
+fn networks(texts: &[String]) -> Result<Vec<IpNet>, ConfigError> {
+    let network = |text: &String| {
+        let one = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
+        one.or_else(|_| text.parse::<IpNet>()).map_err(|_| {
+            ConfigError::Value(format!(
+                "server.trusted_proxies has {text:?}; give addresses and networks such as \"10.0.0.5\" or \"10.0.0.0/8\""
+            ))
+        })
+    };
+    texts.iter().map(network).collect()
+}
+
+/// Whether the header is that of RFC 7239.
+fn is_standard(header: &str) -> Result<bool, ConfigError> {
+    match header.to_ascii_lowercase().as_str() {
+        "x-forwarded-for" => Ok(false),
+        "forwarded" => Ok(true),
+        _ => Err(ConfigError::Value(format!(
+            "server.forwarded_header is {header:?}; it must be \"X-Forwarded-For\" or \"Forwarded\", whichever your proxies \
+             write themselves"
+        ))),
+    }
+}
+
+/// Finds certificate and key, whose relative paths are looked for where scripts are.
+fn tls(server: &ServerSection, search: &SearchPath) -> Result<Option<TlsFiles>, ConfigError> {
+    match (&server.tls_cert, &server.tls_key) {
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert: found(cert, search), key: found(key, search) })),
+        (None, None) => Ok(None),
+        (cert, _) => {
+            let (set, missing) = if cert.is_some() { ("tls_cert", "tls_key") } else { ("tls_key", "tls_cert") };
+            let message = format!("server.{set} is set, but server.{missing} is not; TLS needs both");
+            Err(ConfigError::Value(message))
+        }
+    }
+}
+
+/// The first file of this name where scripts are looked for, or where it would be.
+fn found(file: &Path, search: &SearchPath) -> PathBuf {
+    let mut candidates = search.folders.iter().map(|folder| folder.join(file));
+    let first = candidates.clone().next();
+    candidates.find(|path| path.exists()).or(first).unwrap_or_else(|| file.to_owned())
 }
 
 fn is_host(text: &str) -> bool {
@@ -211,10 +305,8 @@ fn backbone(trainer: &TrainerSection, search: &SearchPath) -> Result<Option<back
         }
         return Ok(None);
     };
-    let candidates = search.folders.iter().map(|folder| folder.join(file));
-    let found = candidates.clone().find(|path| path.exists()).or_else(|| candidates.clone().next());
     let settings = backbone::Settings {
-        file: found.unwrap_or_else(|| file.clone()),
+        file: found(file, search),
         size: trainer.backbone_size,
         mean: trainer.backbone_mean.clone(),
         std: trainer.backbone_std.clone(),

@@ -6,8 +6,11 @@
 mod check;
 mod sections;
 
-pub use check::{Allowance, Config, Surroundings};
-pub use sections::{FetchSection, JobsSection, RawConfig, ServerSection, SweepSection, TrainerSection};
+pub use check::{Allowance, Config, Surroundings, TlsFiles};
+pub use sections::{
+    FetchSection, JobsSection, LimitsSection, LogFormat, LogSection, RawConfig, ServerSection, SweepSection,
+    TrainerSection,
+};
 
 use crate::trainer::backbone::BackboneError;
 use crate::trainer::command::CommandError;
@@ -22,6 +25,8 @@ pub struct Flags {
     pub listen: Option<String>,
     /// `--data-dir`
     pub data_dir: Option<PathBuf>,
+    /// `--log-format`
+    pub log_format: Option<LogFormat>,
 }
 
 /// Settings that cannot be used, and what to do.
@@ -81,6 +86,7 @@ impl RawConfig {
         if let Some(folder) = &flags.data_dir {
             config.server.data_dir.clone_from(folder);
         }
+        config.log.format = flags.log_format.unwrap_or(config.log.format);
         Ok(config)
     }
 
@@ -123,6 +129,7 @@ fn sections_by_name() -> impl Iterator<Item = String> {
 /// Every setting: section, key, and whether its value is a text.
 fn keys() -> Vec<(String, String, bool)> {
     let mut all = RawConfig::default();
+    (all.server.tls_cert, all.server.tls_key) = (Some(PathBuf::new()), Some(PathBuf::new()));
     all.jobs.concurrency = Some(1);
     all.trainer.backbone = Some(PathBuf::new());
     all.trainer.backbone_size = Some(1);
@@ -149,6 +156,17 @@ mod tests {
         let variables: HashMap<_, _> = variables.iter().copied().collect();
         let flags = Flags { config: Some(path), ..Flags::default() };
         RawConfig::load(&flags, |name| variables.get(name).map(|value| (*value).to_owned()))
+    }
+
+    #[test]
+    fn the_repositorys_file_has_every_setting_with_its_default() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.toml");
+        assert_eq!(RawConfig::from_file(&path).unwrap(), RawConfig::default());
+        let text = std::fs::read_to_string(path).unwrap();
+        for (section, key, _) in keys() {
+            let set = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
+            assert!(text.contains(&format!("[{section}]")) && text.lines().any(set), "{section}.{key}");
+        }
     }
 
     #[test]
@@ -200,6 +218,16 @@ mod tests {
         assert!(check(|c| c.trainer.env = vec!["trainyard_jobs_password".into()]).is_err());
         assert!(check(|c| c.trainer.env = vec!["TRAINYARD_ISA".into(), "HF_TOKEN".into()]).is_ok());
         assert!(check(|c| c.sweep.layers = vec![]).is_err());
+        assert!(check(|c| c.server.tls_cert = Some("cert.pem".into())).is_err());
+        assert!(check(|c| c.server.tls_key = Some("key.pem".into())).is_err());
+        assert!(check(|c| c.server.trusted_proxies = vec!["10.0.0.0/33".into()]).is_err());
+        assert!(check(|c| c.server.trusted_proxies = vec!["10.0.0.1".into(), "fd00::/8".into()]).is_ok());
+        assert!(check(|c| c.server.forwarded_header = "X-Real-IP".into()).is_err());
+        assert!(check(|c| c.limits.burst = 0).is_err());
+        assert!(check(|c| c.limits.requests_per_second = 0).is_ok());
+        assert!(check(|c| c.limits.requests_per_second = u32::MAX).is_err());
+        assert!(check(|c| c.server.max_connections = usize::MAX).is_err());
+        assert!(check(|c| c.limits.connections_per_address = 0).is_err());
         assert!(matches!(check(|c| c.trainer.train = vec!["no-such-thing".into()]), Err(ConfigError::Command(_))));
     }
 }

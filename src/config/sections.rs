@@ -19,6 +19,10 @@ pub struct RawConfig {
     pub fetch: FetchSection,
     /// What was deleted.
     pub trash: TrashSection,
+    /// What clients can take of the server.
+    pub limits: LimitsSection,
+    /// The log.
+    pub log: LogSection,
 }
 
 /// `[server]`
@@ -43,6 +47,16 @@ pub struct ServerSection {
     pub min_free_bytes: u64,
     /// What the store keeps in memory, in bytes.
     pub cache_bytes: u64,
+    /// The certificate, for TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
+    /// Addresses and networks of proxies whose word on a client's address is taken.
+    pub trusted_proxies: Vec<String>,
+    /// The header that carries it.
+    pub forwarded_header: String,
 }
 
 /// `[jobs]`
@@ -138,6 +152,45 @@ pub struct FetchSection {
     pub timeout_seconds: u64,
 }
 
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    /// Requests a second of one credential or address; 0 is any number.
+    pub requests_per_second: u32,
+    /// Requests that may come at once before that counts.
+    pub burst: u32,
+    /// Connections of one address at once.
+    pub connections_per_address: usize,
+    /// Whether clients on this very machine are exempt from these.
+    pub exempt_loopback: bool,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSection {
+    /// How a line is written.
+    pub format: LogFormat,
+}
+
+/// How a line of the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        Self { requests_per_second: 1000, burst: 5000, connections_per_address: 128, exempt_loopback: true }
+    }
+}
+
 impl Default for ServerSection {
     fn default() -> Self {
         Self {
@@ -150,6 +203,10 @@ impl Default for ServerSection {
             cors_origins: Vec::new(),
             min_free_bytes: 64 << 20,
             cache_bytes: 4 << 20,
+            tls_cert: None,
+            tls_key: None,
+            trusted_proxies: Vec::new(),
+            forwarded_header: "X-Forwarded-For".to_owned(),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::browser::{Control, Page, page_of};
 use super::error::{Refused, Shape};
+use super::limits::ClientAddress;
 use crate::domain::account::{Access, Actor, Permit, TokenKind};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::ids::TokenId;
@@ -19,7 +20,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures::FutureExt;
 use futures::future::{Either, LocalBoxFuture, Ready, ready};
-use std::net::{IpAddr, Ipv4Addr};
 
 /// The session's cookie; the second name is taken over TLS, where browsers keep it to this very host.
 const COOKIE: &str = "trainyard_session";
@@ -77,7 +77,7 @@ fn credential(request: &HttpRequest) -> Result<Credential> {
 
 /// Where a request comes from, for slowing guesses down.
 pub fn place(request: &HttpRequest) -> Place {
-    Place::of(request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip()))
+    Place::of(ClientAddress::of(request).address)
 }
 
 fn services(request: &HttpRequest) -> Result<&Data<Services>> {
@@ -151,7 +151,7 @@ pub fn check_page(request: &HttpRequest) -> Result<()> {
 
 /// The cookie of a new session; an empty secret ends one.
 pub fn session_cookie(request: &HttpRequest, secret: &str, lasts: time::Duration) -> Cookie<'static> {
-    let is_secure = request.app_config().secure();
+    let is_secure = ClientAddress::of(request).secure;
     let mut cookie = Cookie::new(if is_secure { SECURE_COOKIE } else { COOKIE }, secret.to_owned());
     cookie.set_http_only(true);
     cookie.set_same_site(SameSite::Strict);

@@ -1,6 +1,7 @@
 //! JSON bodies, bounded, refused in `/api/v1`'s own shape.
 
 use super::error::{Refused, Shape};
+use super::limits::body::{is_too_slow, slow_body};
 use crate::domain::error::{Code, Error};
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
@@ -60,6 +61,7 @@ fn unread(error: &actix_web::Error) -> Error {
         Some(PayloadError::Overflow) => {
             Error::new(Code::TooLarge, format!("the JSON body is larger than {MAX_JSON} bytes"))
         }
+        Some(error) if is_too_slow(error) => slow_body(),
         _ => Error::new(Code::InvalidBody, "the body did not come to its end; send it again"),
     }
 }

@@ -5,6 +5,7 @@
 //! page can reach it under a name of its own (DNS rebinding). Knows requests; not accounts.
 
 use super::error::{Shape, refusal};
+use super::limits::ClientAddress;
 use crate::service::Services;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -116,7 +117,7 @@ pub async fn guard(
         }
         None => false,
     };
-    let is_secure = request.app_config().secure();
+    let is_secure = ClientAddress::of(request.request()).secure;
     let mut answer = if is_known {
         next.call(request).await?.map_into_left_body()
     } else {

@@ -1,10 +1,11 @@
 //! The only place that knows status codes, and the three shapes in which an API says that something went wrong.
 
+use super::request_id;
 use crate::domain::error::{Code, Error};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The shape of an API's errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +23,7 @@ impl Shape {
     pub fn of(path: &str) -> Self {
         match path {
             "/test" => Self::Test,
-            "/healthz" | "/readyz" => Self::Problem,
+            "/healthz" | "/readyz" | "/metrics" => Self::Problem,
             _ if path.starts_with("/api/") => Self::Problem,
             _ => Self::Experiments,
         }
@@ -90,26 +91,24 @@ pub fn response(shape: Shape, error: &Error) -> HttpResponse {
     answer
 }
 
-/// Writes that something went wrong, in an API's own shape.
+/// Writes that something went wrong, in an API's own shape, with the id of the request.
 pub fn refusal(shape: Shape, status: StatusCode, code: &str, message: &str) -> HttpResponse {
-    let mut response = HttpResponse::build(status);
-    match shape {
-        Shape::Experiments => response.json(json!({ "status": "ERROR", "message": message, "code": code })),
-        Shape::Test => response.json(json!({ "Status": "ERROR", "message": message, "code": code })),
-        Shape::Problem => problem(status, code, message),
+    let mut body = match shape {
+        Shape::Experiments => json!({ "status": "ERROR", "message": message, "code": code }),
+        Shape::Test => json!({ "Status": "ERROR", "message": message, "code": code }),
+        Shape::Problem => json!({
+            "type": "about:blank",
+            "title": status.canonical_reason().unwrap_or("Error"),
+            "status": status.as_u16(),
+            "detail": message,
+            "code": code,
+        }),
+    };
+    if let (Some(id), Value::Object(body)) = (request_id::current(), &mut body) {
+        body.insert("request_id".to_owned(), id.as_str().into());
     }
-}
-
-/// Writes problem details.
-fn problem(status: StatusCode, code: &str, detail: &str) -> HttpResponse {
-    let body = json!({
-        "type": "about:blank",
-        "title": status.canonical_reason().unwrap_or("Error"),
-        "status": status.as_u16(),
-        "detail": detail,
-        "code": code,
-    });
-    HttpResponse::build(status).content_type("application/problem+json").body(body.to_string())
+    let content_type = if shape == Shape::Problem { "application/problem+json" } else { "application/json" };
+    HttpResponse::build(status).content_type(content_type).body(body.to_string())
 }
 
 #[cfg(test)]
@@ -121,5 +120,13 @@ mod tests {
         for code in Code::ALL {
             assert!(status(code).is_client_error() || status(code).is_server_error(), "{code:?}");
         }
+    }
+
+    #[test]
+    fn every_path_has_a_shape() {
+        assert_eq!(Shape::of("/test"), Shape::Test);
+        assert_eq!(Shape::of("/api/v1/runs/1"), Shape::Problem);
+        assert_eq!(Shape::of("/bestAccuracy"), Shape::Experiments);
+        assert_eq!(Shape::of(""), Shape::Experiments);
     }
 }

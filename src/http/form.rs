@@ -1,5 +1,6 @@
-//! Multipart forms: fields in any order and one image, streamed, with a deadline for a slow sender.
+//! Multipart forms: fields in any order and one image, streamed. Their pace is watched where they come in.
 
+use super::limits::body::{is_too_slow, slow_body};
 use super::parameters::Parameters;
 use crate::domain::error::{Code, Error, Result};
 use crate::service::Services;
@@ -7,9 +8,7 @@ use crate::service::images::{CheckedImage, too_large};
 use actix_multipart::{Field, Multipart, MultipartError};
 use actix_web::HttpRequest;
 use actix_web::http::header::CONTENT_LENGTH;
-use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use std::time::{Duration, Instant};
 
 /// The longest value of a field, in bytes.
 const MAX_FIELD: usize = 4096;
@@ -19,15 +18,6 @@ const MAX_PARTS: usize = 32;
 
 /// Room for the fields and boundaries around an image.
 const MAX_AROUND: u64 = 256 << 10;
-
-/// How long a sender may be silent.
-const MAX_SILENCE: Duration = Duration::from_secs(30);
-
-/// After this long a sender has to have kept to the least rate.
-const RATE_FROM: Duration = Duration::from_secs(20);
-
-/// The least rate, in bytes a second.
-const LEAST_RATE: u64 = 1024;
 
 /// A form that was read to its end.
 pub struct Form {
@@ -51,31 +41,18 @@ impl Form {
     }
 }
 
-/// Watches how fast a body comes.
-struct Pace {
-    since: Instant,
-    received: u64,
-}
-
-impl Pace {
-    async fn next<S, T>(&mut self, stream: &mut S, size: impl Fn(&T) -> usize) -> Result<Option<T>>
-    where
-        S: Stream<Item = std::result::Result<T, MultipartError>> + Unpin,
-    {
-        let slow = || Error::new(Code::RequestTimeout, "the body came too slowly; send it again over a better line");
-        let item = tokio::time::timeout(MAX_SILENCE, stream.next()).await.map_err(|_| slow())?;
-        let Some(item) = item else { return Ok(None) };
-        let item = item.map_err(broken)?;
-        self.received += size(&item) as u64;
-        let elapsed = self.since.elapsed();
-        if elapsed > RATE_FROM && self.received < elapsed.as_secs() * LEAST_RATE {
-            return Err(slow());
-        }
-        Ok(Some(item))
-    }
+/// The next part of a form, or the next piece of a part.
+async fn next<S, T>(stream: &mut S) -> Result<Option<T>>
+where
+    S: Stream<Item = std::result::Result<T, MultipartError>> + Unpin,
+{
+    stream.next().await.transpose().map_err(broken)
 }
 
 fn broken(error: MultipartError) -> Error {
+    if matches!(&error, MultipartError::Payload(error) if is_too_slow(error)) {
+        return slow_body();
+    }
     Error::new(Code::InvalidBody, format!("the body is no complete multipart form: {error}; send it as curl -F does"))
 }
 
@@ -89,10 +66,9 @@ pub async fn read(services: &Services, request: &HttpRequest, mut body: Multipar
     if announced.is_some_and(|length| length > limit + MAX_AROUND) {
         return Err(too_large(limit));
     }
-    let mut pace = Pace { since: Instant::now(), received: 0 };
     let mut form = Form { fields: Parameters::default(), file: None };
     let mut parts = 0;
-    while let Some(mut field) = pace.next(&mut body, |_| 0).await? {
+    while let Some(mut field) = next(&mut body).await? {
         parts += 1;
         if parts > MAX_PARTS {
             return Err(Error::new(Code::InvalidBody, format!("the form has more than {MAX_PARTS} parts")));
@@ -107,7 +83,7 @@ pub async fn read(services: &Services, request: &HttpRequest, mut body: Multipar
                         "the form has more than one `file`; send one image a call",
                     ));
                 }
-                form.file = Some((file_name, read_image(services, &mut pace, &mut field).await?));
+                form.file = Some((file_name, read_image(services, &mut field).await?));
             }
             Some(_) => {
                 return Err(Error::new(
@@ -116,11 +92,11 @@ pub async fn read(services: &Services, request: &HttpRequest, mut body: Multipar
                 ));
             }
             None if name == "file" => {
-                let bytes = read_image(services, &mut pace, &mut field).await?;
+                let bytes = read_image(services, &mut field).await?;
                 form.file = Some((String::new(), bytes));
             }
             None => {
-                let value = read_text(&name, &mut pace, &mut field).await?;
+                let value = read_text(&name, &mut field).await?;
                 form.fields.push(name, value);
             }
         }
@@ -132,17 +108,17 @@ fn shown(name: &str) -> String {
     name.chars().take(40).collect()
 }
 
-async fn read_image(services: &Services, pace: &mut Pace, field: &mut Field) -> Result<CheckedImage> {
+async fn read_image(services: &Services, field: &mut Field) -> Result<CheckedImage> {
     let mut upload = services.begin_upload();
-    while let Some(piece) = pace.next(field, Bytes::len).await? {
+    while let Some(piece) = next(field).await? {
         upload.write(piece).await?;
     }
     upload.finish().await
 }
 
-async fn read_text(name: &str, pace: &mut Pace, field: &mut Field) -> Result<String> {
+async fn read_text(name: &str, field: &mut Field) -> Result<String> {
     let mut value = Vec::new();
-    while let Some(piece) = pace.next(field, Bytes::len).await? {
+    while let Some(piece) = next(field).await? {
         value.extend_from_slice(&piece);
         if value.len() > MAX_FIELD {
             return Err(Error::parameter(format!("{} is longer than {MAX_FIELD} bytes", shown(name))));

@@ -48,7 +48,8 @@ pub struct At {
 
 /// A path whose errors have this shape.
 pub fn at(path: &'static str, shape: Shape) -> At {
-    At { path, shape, resource: web::resource(path), listed: Vec::new() }
+    // The name is what metrics know the route by.
+    At { path, shape, resource: web::resource(path).name(path), listed: Vec::new() }
 }
 
 impl At {

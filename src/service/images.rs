@@ -3,6 +3,7 @@
 //! Bytes go to a temporary file in the data folder while they are hashed; nothing is recorded before the file is
 //! durable, and nothing stays of what is refused.
 
+use super::turns::Turns;
 use super::{Services, access};
 use crate::blob::{BlobStore, BlobWriter, StagedBlob};
 use crate::domain::account::{Change, Permit};
@@ -17,7 +18,7 @@ use crate::store::{Store, Tx, blobs, datasets, manifests};
 use bytes::Bytes;
 use std::io;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// The most urls in one call.
@@ -32,7 +33,7 @@ const PIPELINE: usize = 4;
 /// An image on its way in. Dropped before its end, it leaves nothing behind.
 pub struct Upload {
     blobs: Arc<dyn BlobStore>,
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
     max_bytes: u64,
     max_pixels: u64,
     received: u64,
@@ -95,6 +96,11 @@ impl Services {
             small: Vec::new(),
             large: None,
         }
+    }
+
+    /// Whether uploads wait for others to end.
+    pub fn uploads_wait(&self) -> bool {
+        self.uploads.are_awaited()
     }
 
     /// Says whether images could be added, before their bytes have come.
@@ -185,7 +191,7 @@ impl Services {
 
     /// The image as a file that is gone when it is dropped.
     pub(super) async fn stage(&self, image: CheckedImage) -> Result<Box<dyn StagedBlob>> {
-        let turn = Arc::clone(&self.uploads).acquire_owned().await.map_err(Error::internal)?;
+        let turn = self.uploads.take().await?;
         let blobs = Arc::clone(&self.parts.blobs);
         let staged = tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -216,7 +222,7 @@ impl Services {
         // was lost since.
         let is_stored = blobs::get(&self.parts.store, hash)?.is_some();
         if !is_stored || !self.parts.blobs.path(hash).exists() {
-            let turn = Arc::clone(&self.uploads).acquire_owned().await.map_err(Error::internal)?;
+            let turn = self.uploads.take().await?;
             let kept = tokio::task::spawn_blocking(move || {
                 let _turn = turn;
                 staged.keep()
@@ -288,7 +294,7 @@ impl Upload {
     }
 
     async fn start(&self) -> Result<Pipe> {
-        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(Error::internal)?;
+        let turn = self.turns.take().await?;
         let (pieces, mut inbox) = mpsc::channel::<Bytes>(PIPELINE);
         let blobs = Arc::clone(&self.blobs);
         let writer = tokio::task::spawn_blocking(move || {
@@ -330,7 +336,7 @@ impl Upload {
             return Ok(CheckedImage { content: Content::Small(self.small), info });
         };
         let staged = staged(pipe).await?;
-        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(Error::internal)?;
+        let turn = self.turns.take().await?;
         let checked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             check(staged, max_pixels)

@@ -10,6 +10,7 @@ pub mod care;
 pub mod control;
 pub mod datasets;
 pub mod experiments;
+pub mod figures;
 pub mod images;
 pub mod models;
 pub mod predictions;
@@ -17,6 +18,7 @@ pub mod results;
 pub mod runs;
 pub mod status;
 pub mod trash;
+mod turns;
 pub mod webhooks;
 
 use crate::blob::BlobStore;
@@ -32,6 +34,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, RwLock, Semaphore};
+use turns::Turns;
 
 /// The most experiments or runs that one transaction writes: sled keeps a copy of every page that a transaction changes
 /// until it ends, several KiB for each key.
@@ -80,12 +83,14 @@ pub struct Parts {
     pub grid: Grid,
     /// Bounds.
     pub limits: Limits,
+    /// What all children hold now, in bytes, where the system says.
+    pub children_resident: fn() -> Option<u64>,
 }
 
 /// Everything a user can do.
 pub struct Services {
     parts: Parts,
-    uploads: Arc<Semaphore>,
+    uploads: Arc<Turns>,
     stopping: AtomicBool,
     /// Held for reading from before bytes are stored until their record is: who removes bytes holds it for writing.
     storing: Arc<RwLock<()>>,
@@ -96,7 +101,7 @@ pub struct Services {
 impl Services {
     /// Puts the services together.
     pub fn new(parts: Parts) -> Self {
-        let uploads = Arc::new(Semaphore::new(parts.limits.concurrent_uploads));
+        let uploads = Arc::new(Turns::new(parts.limits.concurrent_uploads));
         Self {
             parts,
             uploads,

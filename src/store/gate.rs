@@ -5,8 +5,9 @@
 //! readers from halves as well, but each writes to the disk twice and wakes every thread that sled has. Knows keys and
 //! bytes.
 
+use super::key;
 use super::snapshot::Overlay;
-use super::tx::{Pair, Pairs, Read, Writes, failed};
+use super::tx::{self, Pair, Pairs, Read, Writes, failed};
 use crate::domain::error::Result;
 use sled::IVec;
 use std::ops::Bound;
@@ -116,6 +117,18 @@ impl Gate {
     /// From now on `watcher` is told what keys held before they change.
     pub fn watch(&self, watcher: &Arc<Overlay>) {
         self.change().watchers.push(Arc::downgrade(watcher));
+    }
+
+    /// The number of the last change that is shown.
+    ///
+    /// # Errors
+    /// `internal` where sled cannot be read.
+    pub fn last_event(&self) -> Result<u64> {
+        let view = self.view();
+        match view.ahead.range(vec![key::EVENT]..vec![key::EVENT + 1]).next_back() {
+            Some((key, _)) => Ok(key::last_id(key)),
+            None => tx::last_event(view.tree()?).map_err(failed),
+        }
     }
 
     /// The value of `key`, unless `over` knows another one; both are asked at the same moment.

@@ -16,6 +16,7 @@ mod open;
 mod snapshot;
 mod space;
 mod tx;
+mod usage;
 mod wal;
 mod worker;
 
@@ -44,6 +45,7 @@ pub use migrate::FORMAT;
 pub use open::{OpenError, Options, Purpose, RESTORING};
 pub use snapshot::Snapshot;
 pub use tx::{Pair, Pairs, Read, Tx};
+pub use usage::Usage;
 pub use worker::Failure;
 
 use crate::domain::error::{Error, Result};
@@ -134,6 +136,22 @@ impl Store {
     /// True while new things may be stored.
     pub fn has_room(&self) -> bool {
         self.health.borrow().is_none() && self.space.has_room()
+    }
+
+    /// What it takes of the disk, and what is left.
+    ///
+    /// # Errors
+    /// Where the file system does not say.
+    pub fn usage(&self) -> std::io::Result<Usage> {
+        Usage::of(&self.space)
+    }
+
+    /// The number of the newest event; 0 where there is none.
+    ///
+    /// # Errors
+    /// `internal` where the store cannot be read.
+    pub fn last_event(&self) -> Result<u64> {
+        self.gate.last_event()
     }
 
     /// The failure of a thing that found no room.

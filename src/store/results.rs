@@ -201,11 +201,7 @@ pub fn record(tx: &mut Tx<'_>, model: ModelId, result: &ExperimentResult) -> Res
 }
 
 /// Where a result stands in line: nowhere while its dataset is in the trash, and not in its model's while its experiment is.
-pub(super) fn shown_in(
-    reader: &impl Read,
-    model: ModelId,
-    result: &ExperimentResult,
-) -> Result<[Option<Scope>; 2]> {
+pub(super) fn shown_in(reader: &impl Read, model: ModelId, result: &ExperimentResult) -> Result<[Option<Scope>; 2]> {
     let is_there = |stamp: Option<Stamp>| stamp.is_none_or(|stamp| stamp.trashed_at.is_none());
     let has_dataset = is_there(super::datasets::get(reader, result.dataset)?.map(|dataset| dataset.stamp));
     let experiment = super::experiments::get(reader, result.experiment)?;

@@ -44,6 +44,16 @@ impl Space {
         Self { folder: folder.to_owned(), mark }
     }
 
+    /// The folder on it.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Bytes that are to stay free.
+    pub fn mark(&self) -> u64 {
+        self.mark
+    }
+
     /// Bytes that this process may still write.
     ///
     /// # Errors

@@ -17,6 +17,8 @@ class Client:
 
     def __init__(self, server: Server, timeout: float = 30.0) -> None:
         self.server, self.timeout = server, timeout
+        #: Sent with every request, such as a token.
+        self.headers: dict[str, str] = {}
         self._kept = threading.local()
 
     def _connection(self) -> http.client.HTTPConnection:
@@ -30,7 +32,7 @@ class Client:
         """Status and body; Gone where no whole answer came."""
         connection = self._connection()
         try:
-            connection.request(method, path, body, headers or {})
+            connection.request(method, path, body, self.headers | (headers or {}))
             answer = connection.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException) as error:

@@ -31,6 +31,7 @@ impl Stage {
         let mut stage = Self { yard, server, tokens, run: String::new(), sweep: String::new() };
         assert_eq!(stage.ask("member", "GET", "/createModel?model_name=m", None).status, 200);
         assert_eq!(stage.upload("member").status, 200);
+        assert_eq!(stage.ask("member", "GET", "/createDataset?model_name=m&dataset_name=d", None).status, 200);
         let swept = stage.ask("member", "GET", "/runDefaultExperiments?model_name=m", None).json();
         stage.run = swept["run_ids"][0].as_str().unwrap().to_owned();
         stage.sweep = swept["sweep_id"].as_str().unwrap().to_owned();
@@ -71,11 +72,26 @@ impl Stage {
         self.send(who, "POST", "/uploadTrainingImage", &client::form_type(), &form.body())
     }
 
+    /// An experiment of `member`'s that is in the trash.
+    fn deleted(&self, who: &str, method: &str) -> String {
+        let name = format!("gone-{who}-{method}-{}", self.count());
+        let point = "learning_rate=1&num_layers=1&num_steps=1";
+        let made =
+            self.ask("member", "GET", &format!("/createExperiment?model_name=m&experiment_name={name}&{point}"), None);
+        assert_eq!(made.status, 200, "{}", made.text());
+        let gone = self.ask("member", "DELETE", &format!("/api/v1/models/m/experiments/{name}"), None);
+        gone.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    fn count(&self) -> u64 {
+        self.ask("member", "GET", "/api/v1/trash?limit=200", None).json()["data"].as_array().unwrap().len() as u64
+    }
+
     /// A call that would do what the route is for, so that what keeps it from doing so is the asker.
     fn call(&self, who: &str, method: &str, path: &str) -> Answer {
         let id = match path {
+            "/api/v1/trash/{id}" | "/api/v1/trash/{id}/restore" => self.deleted(who, method),
             _ if path.starts_with("/api/v1/tokens") => self.own_token(who),
-            _ if path.starts_with("/api/v1/trash") => "trs_0000000000000".to_owned(),
             _ if path.starts_with("/api/v1/webhooks") => "whk_0000000000000".to_owned(),
             _ if path.starts_with("/api/v1/sweeps") => self.sweep.clone(),
             _ => self.run.clone(),
@@ -184,7 +200,7 @@ fn what_one_may_not_see_is_as_if_it_were_not_there() {
     let stage = Stage::new();
     let told = |who: &str, target: &str| {
         let answer = stage.ask(who, "GET", target, None);
-        (answer.status, answer.text().replace("nothing", "m"))
+        (answer.status, answer.text_without_id().replace("nothing", "m"))
     };
     for call in
         ["/bestAccuracy?model_name=", "/allAccuracies?model_name=", "/train?experiment_name=default_1&model_name="]

@@ -202,6 +202,39 @@ fn guessing_is_slowed_down_and_says_for_how_long() {
     super::harness::wait_until("the end of the wait", || sign_in(&server, "ann", PASSWORD).status == 200);
 }
 
+/// A sign-in that a proxy on this machine passed on.
+fn forwarded(server: &Server, client: &str, password: &str) -> Answer {
+    let headers = [("X-Forwarded-For", client), ("X-Forwarded-Proto", "https")];
+    ask(server, "POST", "/api/v1/session", &headers, &json!({ "name": "ann", "password": password }))
+}
+
+#[test]
+fn behind_a_proxy_the_one_who_guesses_waits_and_not_the_others() {
+    let yard = Yard::new().set("server", "trusted_proxies", vec!["127.0.0.1"]);
+    yard.add_user("ann", "admin");
+    let server = yard.start();
+    for number in 0..5 {
+        // What stands before the address that the proxy saw is the guesser's own invention.
+        forwarded(&server, &format!("203.0.113.{number}, 192.0.2.1"), "a wrong guess").problem(401);
+    }
+    forwarded(&server, "192.0.2.1", PASSWORD).problem(429);
+    let answer = forwarded(&server, "192.0.2.2", PASSWORD);
+    assert_eq!(answer.status, 200);
+    let cookie = answer.header("set-cookie").unwrap();
+    assert!(cookie.starts_with("__Host-trainyard_session=") && cookie.contains("Secure"), "{cookie}");
+}
+
+#[test]
+fn addresses_that_a_guesser_invents_are_not_believed() {
+    let yard = Yard::new();
+    yard.add_user("ann", "admin");
+    let server = yard.start();
+    for number in 0..5 {
+        forwarded(&server, &format!("192.0.2.{number}"), "a wrong guess").problem(401);
+    }
+    forwarded(&server, "192.0.2.99", PASSWORD).problem(429);
+}
+
 #[test]
 fn who_changed_what_is_written_down() {
     let yard = Yard::new().one_experiment().train(": < \"$YARD/gate\"; echo accuracy=0.5");

@@ -159,3 +159,13 @@ fn nobody_at_the_other_end_is_a_502() {
     }
     before.still(&yard, &server);
 }
+
+#[test]
+fn proxies_of_the_environment_are_not_asked() {
+    let nobody = "http://127.0.0.1:1";
+    let names = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+    let yard = names.into_iter().fold(yard(), |yard, name| yard.variable(name, nobody));
+    let server = furnished(&yard);
+    let web = Web::start(vec![("/1.png", body(images::png(11)))]);
+    fetch(&server, &[web.url("/1.png")]).ok();
+}

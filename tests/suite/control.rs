@@ -32,7 +32,7 @@ fn a_sweep_is_cancelled_as_a_whole_and_no_other_run_with_it() {
     wait_until("two runs", || server.queue() == (69, 2));
     let answer = post(&server, &format!("/api/v1/sweeps/{sweep}/cancel"));
     assert_eq!((answer.status, answer.json()), (202, json!({ "cancelled": 70 })));
-    wait_until("the others' end", || server.queue().0 == 0);
+    wait_until("the end of both and the start of the other", || server.queue() == (0, 1));
     gate.open();
     server.idle();
     assert_eq!(server.state(&other), "succeeded");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::{Response, header};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
@@ -20,6 +21,7 @@ pub struct Fetched {
     limit: u64,
     deadline: Instant,
     idle_timeout: Duration,
+    _turn: OwnedSemaphorePermit,
 }
 
 impl Fetched {
@@ -29,6 +31,7 @@ impl Fetched {
         file_name: String,
         policy: &FetchPolicy,
         deadline: Instant,
+        turn: OwnedSemaphorePermit,
     ) -> Result<Self, FetchError> {
         let url = target::shown(url);
         let limit = policy.max_bytes;
@@ -44,7 +47,8 @@ impl Fetched {
         if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
             return Err(FetchError::Encoded { url });
         }
-        Ok(Self { file_name, response, url, received: 0, limit, deadline, idle_timeout: policy.idle_timeout })
+        let idle_timeout = policy.idle_timeout;
+        Ok(Self { file_name, response, url, received: 0, limit, deadline, idle_timeout, _turn: turn })
     }
 
     /// The size that was announced, if one was. The body is held to it.

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, Response, header};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
@@ -46,6 +46,8 @@ pub struct FetchPolicy {
     /// For everything, redirects and body included.
     pub total_timeout: Duration,
     pub max_redirects: usize,
+    /// Urls that are fetched at once; others wait for their turn within their own time.
+    pub at_once: usize,
 }
 
 impl Default for FetchPolicy {
@@ -57,6 +59,7 @@ impl Default for FetchPolicy {
             idle_timeout: Duration::from_secs(15),
             total_timeout: Duration::from_secs(60),
             max_redirects: 5,
+            at_once: 16,
         }
     }
 }
@@ -67,6 +70,7 @@ pub struct Fetcher {
     rule: AddressRule,
     names: Arc<dyn NameLookup>,
     client: OnceCell<Client>,
+    turns: Arc<Semaphore>,
 }
 
 impl Fetcher {
@@ -77,7 +81,8 @@ impl Fetcher {
 
     /// With another rule or other names, for tests of what must be refused.
     fn with_parts(policy: FetchPolicy, rule: AddressRule, names: Arc<dyn NameLookup>) -> Self {
-        Self { policy, rule, names, client: OnceCell::new() }
+        let turns = Arc::new(Semaphore::new(policy.at_once));
+        Self { policy, rule, names, client: OnceCell::new(), turns }
     }
 
     /// Asks for `url` and follows its redirects up to the head of the answer.
@@ -85,15 +90,25 @@ impl Fetcher {
         let deadline = Instant::now() + self.policy.total_timeout;
         let mut url = target::parse(url)?;
         let file_name = target::file_name(&url);
+        // What is refused anyway need not wait.
+        target::check(&url, &self.rule)?;
+        let turn = self.turn(&url, deadline).await?;
         for _ in 0..=self.policy.max_redirects {
             target::check(&url, &self.rule)?;
             let response = self.request(&url, deadline).await?;
             match redirect(&url, &response)? {
                 Some(next) => url = next,
-                None => return Fetched::begin(response, &url, file_name, &self.policy, deadline),
+                None => return Fetched::begin(response, &url, file_name, &self.policy, deadline, turn),
             }
         }
         Err(FetchError::TooManyRedirects { url: target::shown(&url), limit: self.policy.max_redirects })
+    }
+
+    async fn turn(&self, url: &Url, deadline: Instant) -> Result<OwnedSemaphorePermit, FetchError> {
+        let turn = timeout_at(deadline, Arc::clone(&self.turns).acquire_owned()).await;
+        let what = "too many others are fetched at the moment";
+        // The semaphore is never closed.
+        turn.ok().and_then(Result::ok).ok_or_else(|| FetchError::TimedOut { url: target::shown(url), what })
     }
 
     /// Posts a JSON `body` under the same rules, with these headers. Redirects are not followed, and of the answer nothing

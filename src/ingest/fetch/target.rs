@@ -104,45 +104,170 @@ mod tests {
         check(&parse(raw)?, &AddressRule::public_only())
     }
 
-    const PRIVATE: &[&str] = &[
-        "http://127.0.0.1/",
-        "http://127.1/",
-        "http://2130706433/",
-        "http://0x7f.1/",
-        "http://0x7f000001/",
-        "http://0177.0.0.1/",
-        "http://[::1]/",
-        "http://[::]/",
-        "http://[::ffff:10.0.0.1]/",
-        "http://[::ffff:7f00:1]/",
-        "http://0.0.0.0/",
-        "http://0/",
-        "http://10.1.2.3/",
-        "http://192.168.1.1:8080/",
-        "http://172.16.0.1/",
-        "http://169.254.169.254/latest/meta-data",
-        "http://100.64.0.1/",
-        "http://[fe80::1]/",
-        "http://[fd00::1]/",
-        "http://[64:ff9b::7f00:1]/",
-        "http://[2002:7f00:1::]/",
-        "http://localhost/",
-        "http://LOCALHOST./",
-        "http://a.localhost:9/",
-        "https://localhost.localdomain/",
-        "http://１２７.０.０.１/",
-        "http://127。0。0。1/",
-        "http://ⓛocalhost/",
-        "http://%31%32%37.0.0.1/",
+    /// Every way to write an address that must not be asked, by what is meant.
+    const PRIVATE: &[(&str, &[&str])] = &[
+        (
+            "this machine",
+            &[
+                "http://127.0.0.1/",
+                "http://127.255.255.254/",
+                "HTTP://127.0.0.1:80/",
+                "http://127.1/",
+                "http://127.0.1/",
+                "http://2130706433/",
+                "http://2130706433./",
+                "http://017700000001/",
+                "http://0x7f000001/",
+                "http://0X7F.1/",
+                "http://0x7f.0x0.0x0.0x1/",
+                "http://0177.0.0.1/",
+                "http://0177.0.0.01/",
+                "http://127.0.0.1./",
+                "http://%31%32%37.0.0.1/",
+                "http://127%2e0%2e0%2e1/",
+                "http://１２７.０.０.１/",
+                "http://①②⑦.⓪.⓪.①/",
+                "http://127。0。0。1/",
+                "http://127｡0｡0｡1/",
+                "http://127\u{ad}.0.0.1/",
+                "http:127.0.0.1/",
+                "http:/127.0.0.1/",
+                "http:////127.0.0.1/",
+                "http:\\\\127.0.0.1\\",
+                "ht\ntp://12\t7.0.0.1/",
+                "http://127.0.0.1\\@example.com/",
+                "http://127.0.0.1#@example.com/",
+                "http://127.0.0.1?@example.com/",
+                "http://localhost/",
+                "http://LOCALHOST./",
+                "http://lo%63alhost/",
+                "http://ⓛocalhost/",
+                "http://a.localhost:9/",
+                "https://localhost.localdomain/",
+                "http://ip6-loopback/",
+            ],
+        ),
+        ("unspecified", &["http://0.0.0.0/", "http://0/", "http://0x0/", "http://0.1.2.3/", "http://[::]/"]),
+        (
+            "this machine by IPv6",
+            &[
+                "http://[::1]/",
+                "http://[0:0:0:0:0:0:0:1]/",
+                "http://[0000:0000:0000:0000:0000:0000:0000:0001]/",
+                "http://[::ffff:127.0.0.1]/",
+                "http://[::ffff:7f00:1]/",
+                "http://[0:0:0:0:0:FFFF:7F00:1]/",
+                "http://[::127.0.0.1]/",
+                "http://[::ffff:0:127.0.0.1]/",
+            ],
+        ),
+        (
+            "private networks",
+            &[
+                "http://10.1.2.3/",
+                "http://167772161/",
+                "http://012.0.0.1/",
+                "http://172.16.0.1/",
+                "http://172.31.255.255/",
+                "http://192.168.0.1/",
+                "http://0xc0a80001/",
+                "http://[::ffff:10.0.0.1]/",
+                "http://[fc00::1]/",
+                "http://[fd00::1]/",
+            ],
+        ),
+        (
+            "link-local, cloud metadata",
+            &[
+                "http://169.254.169.254/latest/meta-data",
+                "http://2852039166/",
+                "http://0xa9fea9fe/",
+                "http://0251.0376.0251.0376/",
+                "http://169.254.43518/",
+                "http://[::ffff:169.254.169.254]/",
+                "http://[::ffff:a9fe:a9fe]/",
+                "http://[fe80::1]/",
+                "http://[fec0::1]/",
+                "http://[fd00:ec2::254]/",
+            ],
+        ),
+        ("carrier-grade NAT", &["http://100.64.0.1/", "http://100.127.255.255/"]),
+        (
+            "IPv4 inside IPv6",
+            &[
+                "http://[64:ff9b::7f00:1]/",
+                "http://[64:ff9b::10.0.0.1]/",
+                "http://[64:ff9b:1::a00:1]/",
+                "http://[2002:7f00:1::]/",
+                "http://[2002:c0a8:1::1]/",
+                "http://[2001:0:4136:e378:8000:63bf:3fff:fdd2]/",
+                "http://[2001::1]/",
+            ],
+        ),
+        (
+            "reserved, multicast, documentation",
+            &[
+                "http://192.0.0.8/",
+                "http://192.0.2.1/",
+                "http://192.88.99.1/",
+                "http://198.18.0.1/",
+                "http://198.51.100.1/",
+                "http://203.0.113.1/",
+                "http://224.0.0.1/",
+                "http://240.0.0.1/",
+                "http://255.255.255.255/",
+                "http://4294967295/",
+                "http://[2001:db8::1]/",
+                "http://[ff02::1]/",
+                "http://[100::1]/",
+            ],
+        ),
+    ];
+
+    /// What looks like an address and is none, or would mean another one elsewhere.
+    const NO_URLS: &[&str] = &[
+        "http://[fe80::1%25eth0]/",
+        "http://[fe80::1%eth0]/",
+        "http://[::1%25lo]/",
+        "http://256.0.0.1/",
+        "http://127.0.0.256/",
+        "http://4294967296/",
+        "http://0x100000000/",
+        "http://127.0.0.1.1/",
+        "http://08.0.0.1/",
+        "http://1.2.3.4.5/",
+        "http://127.0.0.1:99999/",
+        "http://[::1]x/",
+        "http://[127.0.0.1]/",
+        "http://exa mple.com/",
+        "http://exa<mple.com/",
+        "http://%00.example.com/",
+        "http://127.0.0.1%00.example.com/",
     ];
 
     #[test]
     fn every_spelling_of_a_private_address_is_refused() {
-        for url in PRIVATE {
-            assert!(matches!(checked(url), Err(FetchError::ForbiddenAddress { .. })), "{url}");
+        for (meant, urls) in PRIVATE {
+            for url in *urls {
+                let answer = checked(url);
+                assert!(matches!(answer, Err(FetchError::ForbiddenAddress { .. })), "{meant}: {url} {answer:?}");
+            }
         }
-        for url in ["http://8.8.8.8/", "https://example.com/a.png", "http://[2606:4700::1111]:81/"] {
-            assert!(checked(url).is_ok(), "{url}");
+        for url in NO_URLS {
+            let answer = checked(url);
+            assert!(matches!(answer, Err(FetchError::BadUrl { .. })), "{url} {answer:?}");
+        }
+        for url in [
+            "http://8.8.8.8/",
+            "http://134744072/",
+            "https://example.com/a.png",
+            "http://[2606:4700::1111]:81/",
+            // The host ends at the backslash, as in browsers.
+            "http://example.com\\@127.0.0.1/",
+            // Only a name; what it leads to is judged when it is resolved.
+            "http://127.0.0.1.nip.io/",
+        ] {
+            assert!(checked(url).is_ok(), "{url} {:?}", checked(url));
         }
     }
 
@@ -153,7 +278,14 @@ mod tests {
         {
             assert!(matches!(checked(url), Err(FetchError::ForbiddenScheme { .. })), "{url}");
         }
-        for url in ["http://user@example.com/", "http://user:pw@example.com/", "https://:pw@example.com/"] {
+        for url in [
+            "http://user@example.com/",
+            "http://user:pw@example.com/",
+            "https://:pw@example.com/",
+            "http://example.com@127.0.0.1/",
+            "http://127.0.0.1@example.com/",
+            "http://example.com%40@127.0.0.1/",
+        ] {
             assert!(matches!(checked(url), Err(FetchError::Credentials { .. })), "{url}");
         }
         for url in ["", "  ", "example.com/a.png", "/a.png", "http://", "http://[::1", "http://a b/", "//x/y"] {

@@ -1,10 +1,10 @@
 //! Fetches from a small server on this machine, and refusals that must not reach it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -108,6 +108,7 @@ fn policy(allow_private_addresses: bool) -> FetchPolicy {
         idle_timeout: Duration::from_millis(300),
         total_timeout: Duration::from_millis(1500),
         max_redirects: 5,
+        at_once: 2,
     }
 }
 
@@ -224,6 +225,63 @@ async fn names_are_judged_by_their_addresses() {
         assert_eq!(error.fault(), FetchFault::Remote);
     }
     assert_eq!(server.connections(), connections);
+}
+
+/// A name that is public when it is checked and ours when it is asked for again.
+struct Rebinding {
+    answers: Mutex<VecDeque<IpAddr>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl NameLookup for Rebinding {
+    fn lookup(&self, _: String) -> Lookup<'_> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let answer = self.answers.lock().unwrap().pop_front();
+        Box::pin(async move { Ok(answer.into_iter().collect()) })
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_asked_for_once_a_hop_and_that_address_is_the_one_connected_to() {
+    let server = Server::start();
+    let (local, inside) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from([10, 0, 0, 1]));
+    let fetcher = |answers: &[IpAddr]| {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let names = Rebinding { answers: Mutex::new(answers.iter().copied().collect()), asked: asked.clone() };
+        let rule = AddressRule::new(move |address| address == local);
+        (Fetcher::with_parts(policy(false), rule, Arc::new(names)), asked)
+    };
+    let url = |path: &str| format!("http://rebind.test:{}{path}", server.port);
+
+    let (of_two, asked) = fetcher(&[local, inside]);
+    assert_eq!(read(&of_two, &url("/ok/a.png")).await.unwrap().1, b"hello");
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+
+    // A redirect to the very same name is another hop: what the name leads to now is judged anew.
+    let connections = server.connections();
+    let (rebound, asked) = fetcher(&[local, inside]);
+    let error = failure(&rebound, &url("/chain/0")).await;
+    assert!(matches!(error, FetchError::ForbiddenAddress { .. }), "{error:?}");
+    assert_eq!((asked.load(Ordering::SeqCst), server.connections()), (2, connections + 1));
+
+    let (private_first, asked) = fetcher(&[inside, local]);
+    let error = failure(&private_first, &url("/ok/a.png")).await;
+    assert!(matches!(error, FetchError::ForbiddenAddress { .. }), "{error:?}");
+    assert_eq!((asked.load(Ordering::SeqCst), server.connections()), (1, connections + 1));
+}
+
+#[tokio::test]
+async fn only_so_many_are_fetched_at_once() {
+    let server = Server::start();
+    let fetcher = open_fetcher();
+    let first = fetcher.fetch(&server.url("/ok/1")).await.unwrap();
+    let _second = fetcher.fetch(&server.url("/ok/2")).await.unwrap();
+    let connections = server.connections();
+    let error = failure(&fetcher, &server.url("/ok/3")).await;
+    assert!(matches!(error, FetchError::TimedOut { .. }), "{error:?}");
+    assert_eq!(server.connections(), connections);
+    drop(first);
+    read(&fetcher, &server.url("/ok/3")).await.unwrap();
 }
 
 #[tokio::test]

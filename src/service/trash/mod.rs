@@ -3,10 +3,10 @@
 //! What is deleted cannot be found any more from that moment on; its results are hidden, its runs stopped. What can be
 //! many is written a few at a time, and the item's stage says how far that is: a server that was killed goes on.
 
-mod figures;
+mod frees;
 mod purge;
 
-pub use figures::Figures;
+pub use frees::Frees;
 pub use purge::Freed;
 
 use super::{CHUNK, Services, access};
@@ -52,7 +52,7 @@ pub struct TrashView {
     /// When it is removed for good.
     pub expires_at: Timestamp,
     /// What removing it frees, where that was asked for.
-    pub figures: Option<Figures>,
+    pub frees: Option<Frees>,
 }
 
 impl Services {
@@ -61,7 +61,13 @@ impl Services {
     ///
     /// # Errors
     /// `not_found` for what was named; `forbidden`.
-    pub async fn delete(&self, permit: Permit<Change>, model: Name, target: Target, dry_run: bool) -> Result<TrashView> {
+    pub async fn delete(
+        &self,
+        permit: Permit<Change>,
+        model: Name,
+        target: Target,
+        dry_run: bool,
+    ) -> Result<TrashView> {
         let (actor, now) = (permit.actor(), self.now());
         let write = self.parts.store.settle(move |tx| {
             let model = access::model(tx, permit, &model)?;
@@ -83,9 +89,9 @@ impl Services {
             self.stop_runs(permit, &item).await?;
             item = self.drive(item).await?;
         }
-        let figures = Some(self.figures(&item).await?);
+        let frees = Some(self.frees(&item).await?);
         let expires_at = item.expires_at(self.parts.limits.trash_ms);
-        Ok(TrashView { expires_at, item, model: model.name.as_str().to_owned(), figures })
+        Ok(TrashView { expires_at, item, model: model.name.as_str().to_owned(), frees })
     }
 
     /// Up to `limit` things in the trash that the actor may see, the oldest first, and where to go on.
@@ -116,17 +122,17 @@ impl Services {
     /// `not_found`.
     pub async fn trash_item(&self, permit: Permit<View>, id: TrashId) -> Result<TrashView> {
         let item = reached(&self.parts.store, id, |model| access::reaches_trash(&self.parts.store, permit, model))?;
-        let figures = self.figures(&item).await?;
-        self.trash_view(item, Some(figures))
+        let frees = self.frees(&item).await?;
+        self.trash_view(item, Some(frees))
     }
 
-    fn trash_view(&self, item: TrashItem, figures: Option<Figures>) -> Result<TrashView> {
+    fn trash_view(&self, item: TrashItem, frees: Option<Frees>) -> Result<TrashView> {
         let model = models::get(&self.parts.store, item.model)?;
         Ok(TrashView {
             model: model.map(|model| model.name.as_str().to_owned()).unwrap_or_default(),
             expires_at: item.expires_at(self.parts.limits.trash_ms),
             item,
-            figures,
+            frees,
         })
     }
 
@@ -249,7 +255,8 @@ fn concerns(item: &TrashItem, run: &Run) -> bool {
 }
 
 fn no_image(name: &ImageName, label: Option<&Label>) -> Error {
-    let label = label.map_or_else(|| "without a label".to_owned(), |label| format!("with the label `{}`", label.as_str()));
+    let label =
+        label.map_or_else(|| "without a label".to_owned(), |label| format!("with the label `{}`", label.as_str()));
     Error::not_found(format_args!("the dataset has no image `{}` {label}", name.as_str()))
 }
 
@@ -260,7 +267,9 @@ fn look_at(reader: &impl Read, model: &Model, target: &Target) -> Result<(String
         Target::Experiment(name) => {
             (name.as_str().to_owned(), Trashed::Experiment(experiments::named(reader, model.id, name)?.id))
         }
-        Target::Dataset(name) => (name.as_str().to_owned(), Trashed::Dataset(datasets::named(reader, model.id, name)?.id)),
+        Target::Dataset(name) => {
+            (name.as_str().to_owned(), Trashed::Dataset(datasets::named(reader, model.id, name)?.id))
+        }
         Target::Image { dataset, label, name } => {
             let dataset = match dataset {
                 Some(dataset) => datasets::named(reader, model.id, dataset)?,
@@ -361,12 +370,7 @@ fn show(tx: &mut Tx<'_>, item: &TrashItem, name: Option<Name>, now: Timestamp) -
 }
 
 /// An image comes back as an addition of its own: the versions without it stay as they are.
-fn put_back(
-    tx: &mut Tx<'_>,
-    version: DatasetVersion,
-    entry: &Entry,
-    now: Timestamp,
-) -> Result<()> {
+fn put_back(tx: &mut Tx<'_>, version: DatasetVersion, entry: &Entry, now: Timestamp) -> Result<()> {
     let mut dataset = datasets::must_get(tx, version.dataset)?;
     if dataset.stamp.trashed_at.is_some() {
         let message = format!("the dataset `{}` is in the trash itself; restore that first", dataset.name_text());

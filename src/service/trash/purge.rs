@@ -3,7 +3,7 @@
 //! Each step is done a few records at a time and may be repeated, and the item itself goes last. Files of runs go before
 //! their records; files of images go after, while nobody stores any: what refers to bytes always finds them.
 
-use super::figures::datasets_of;
+use super::frees::datasets_of;
 use super::{Services, TrashItem, Trashed, concerns, experiments_of, reached};
 use crate::care;
 use crate::domain::account::{Actor, Change, Permit};
@@ -149,7 +149,8 @@ fn check_nobody_needs(tx: &Tx<'_>, item: &TrashItem) -> Result<()> {
         for other in datasets_of(tx, item.model)? {
             let other = datasets::must_get(tx, other)?;
             if other.base.is_some_and(|base| base.dataset == id) {
-                let message = format!("the dataset `{}` began as a copy of it, and needs its images", other.name_text());
+                let message =
+                    format!("the dataset `{}` began as a copy of it, and needs its images", other.name_text());
                 return Err(Error::new(Code::Conflict, message));
             }
         }
@@ -249,7 +250,8 @@ impl Broom<'_> {
                 Ok(())
             });
             hide.await?;
-            let (files, ids) = (Arc::clone(&self.services.parts.files), mine.iter().map(|run| run.id).collect::<Vec<_>>());
+            let (files, ids) =
+                (Arc::clone(&self.services.parts.files), mine.iter().map(|run| run.id).collect::<Vec<_>>());
             let removed = tokio::task::spawn_blocking(move || {
                 ids.into_iter().try_fold(0, |sum, id| {
                     let size = files.size(id)?;
@@ -299,7 +301,8 @@ impl Broom<'_> {
             let page = trash::of_model(&self.store, self.item.model, after, CHUNK)?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.id);
-            let is_of = |item: &TrashItem| matches!(&item.what, Trashed::Image(removal) if removal.version.dataset == dataset);
+            let is_of =
+                |item: &TrashItem| matches!(&item.what, Trashed::Image(removal) if removal.version.dataset == dataset);
             let mine: Vec<_> = page.into_iter().filter(is_of).collect();
             self.done(move |tx| Ok(mine.iter().for_each(|item| trash::delete(tx, item)))).await?;
         }

@@ -1,8 +1,8 @@
 //! Datasets, their entries and versions, the records of images, and the trash.
 
 use super::super::key::{self, Key};
-use super::super::tx::Read;
 use super::super::manifests::{self, Slot};
+use super::super::tx::Read;
 use super::super::{blobs, datasets, experiments, models, trash};
 use super::look::Look;
 use crate::domain::dataset::{Dataset, DatasetVersion, Digest, Entry, FrozenVersion, VersionNumber};
@@ -161,11 +161,10 @@ pub(super) fn dataset_name<R: Read>(look: &mut Look<'_, R>) {
     let Some((model, name)) = look.id_and_text() else { return };
     let id = DatasetId(key::last_id(look.value()));
     let found = datasets::get(look.reader, id);
-    let fits =
-        |dataset: &Dataset| {
-            let is_own = dataset.name.as_ref().is_some_and(|own| own.as_str() == name);
-            dataset.stamp.trashed_at.is_none() && dataset.model.0 == model && is_own
-        };
+    let fits = |dataset: &Dataset| {
+        let is_own = dataset.name.as_ref().is_some_and(|own| own.as_str() == name);
+        dataset.stamp.trashed_at.is_none() && dataset.model.0 == model && is_own
+    };
     look.leads(format_args!("the dataset `{name}`, {id},"), found, fits);
 }
 

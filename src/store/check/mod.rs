@@ -16,8 +16,8 @@ mod tests;
 
 use super::codec;
 use super::key::{self, Key};
-use super::tx::{Read, Tx};
 use super::manifests::Slot;
+use super::tx::{Read, Tx};
 use super::{Store, blobs};
 use crate::domain::blob::ContentHash;
 use crate::domain::error::Result;

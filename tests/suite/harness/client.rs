@@ -43,6 +43,13 @@ impl Answer {
         String::from_utf8(self.body.clone()).unwrap()
     }
 
+    /// The JSON body without what no two answers share, the id of the request.
+    pub fn text_without_id(&self) -> String {
+        let mut body = self.json();
+        body.as_object_mut().unwrap().remove("request_id");
+        body.to_string()
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
@@ -171,6 +178,12 @@ pub fn raw(address: SocketAddr, bytes: &[u8]) -> Option<Answer> {
     let mut answer = Vec::new();
     let read = socket.read_to_end(&mut answer);
     Answer::parse(&answer).or_else(|| read.map(|_| None).unwrap_or_else(|error| panic!("no answer: {error}")))
+}
+
+/// A GET with these header lines, each with its end.
+pub fn get_with(address: SocketAddr, target: &str, headers: &str) -> Answer {
+    let request = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\n{headers}Connection: close\r\n\r\n");
+    raw(address, request.as_bytes()).unwrap_or_else(|| panic!("{target} was not answered"))
 }
 
 /// Sends bytes and goes away.

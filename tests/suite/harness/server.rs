@@ -39,7 +39,8 @@ impl Server {
         let mut stdout = child.stdout.take().unwrap();
         match first_line(&mut stdout) {
             Some(line) => {
-                let address = line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line}"));
+                let url = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}"));
+                let address = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")).unwrap();
                 Ok(Self { child, stdout, log, address: address.parse().unwrap() })
             }
             None => {

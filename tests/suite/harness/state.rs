@@ -23,7 +23,7 @@ impl State {
             ("/api/v1/runs", &[("model", "m"), ("limit", "200")]),
             ("/api/v1/queue", &[]),
         ];
-        let shown = calls.iter().map(|(path, query)| server.get(path, query).text()).collect();
+        let shown = calls.iter().map(|(path, query)| server.get(path, query).text_without_id()).collect();
         Self { files, shown }
     }
 

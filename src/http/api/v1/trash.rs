@@ -13,7 +13,7 @@ use crate::http::error::Shape;
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
-use crate::service::trash::{Figures, Freed, Target, TrashView};
+use crate::service::trash::{Freed, Frees, Target, TrashView};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
@@ -70,11 +70,9 @@ struct Restore {
 
 impl From<TrashView> for TrashBody {
     fn from(view: TrashView) -> Self {
-        let TrashView { item, model, expires_at, figures } = view;
+        let TrashView { item, model, expires_at, frees } = view;
         let label = match &item.what {
-            Trashed::Image(removal) => {
-                removal.entry.label.as_ref().map(|label| label.as_str().to_owned())
-            }
+            Trashed::Image(removal) => removal.entry.label.as_ref().map(|label| label.as_str().to_owned()),
             _ => None,
         };
         Self {
@@ -85,20 +83,20 @@ impl From<TrashView> for TrashBody {
             label,
             deleted_at: time(item.stamp.created_at),
             expires_at: time(expires_at),
-            frees: figures.map(FreesBody::from),
+            frees: frees.map(FreesBody::from),
         }
     }
 }
 
-impl From<Figures> for FreesBody {
-    fn from(figures: Figures) -> Self {
+impl From<Frees> for FreesBody {
+    fn from(frees: Frees) -> Self {
         Self {
-            bytes: figures.freed_image_bytes + figures.freed_run_bytes,
-            images: figures.freed_images,
-            images_in_all: figures.images,
-            image_bytes: figures.freed_image_bytes,
-            runs: figures.runs,
-            run_bytes: figures.freed_run_bytes,
+            bytes: frees.freed_image_bytes + frees.freed_run_bytes,
+            images: frees.freed_images,
+            images_in_all: frees.images,
+            image_bytes: frees.freed_image_bytes,
+            runs: frees.runs,
+            run_bytes: frees.freed_run_bytes,
         }
     }
 }

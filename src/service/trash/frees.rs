@@ -20,7 +20,7 @@ const COUNTED: u64 = 100_000;
 
 /// What would be freed now; others may refer to the same images later.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct Frees {
     /// Images in all that are deleted; one counts as often as it stands there.
     pub images: u64,
     /// Those whose bytes go.
@@ -34,38 +34,38 @@ pub struct Figures {
 }
 
 impl Services {
-    pub(super) async fn figures(&self, item: &TrashItem) -> Result<Figures> {
+    pub(super) async fn frees(&self, item: &TrashItem) -> Result<Frees> {
         let (store, files, item) = (self.parts.store.clone(), Arc::clone(&self.parts.files), item.clone());
         let counting = tokio::task::spawn_blocking(move || count(&store, files.as_ref(), &item));
         counting.await.map_err(Error::internal)?
     }
 }
 
-fn count(store: &Store, files: &dyn RunFiles, item: &TrashItem) -> Result<Figures> {
-    let mut figures = Figures::default();
+fn count(store: &Store, files: &dyn RunFiles, item: &TrashItem) -> Result<Frees> {
+    let mut frees = Frees::default();
     match &item.what {
-        Trashed::Model => images(store, &datasets_of(store, item.model)?, &mut figures)?,
+        Trashed::Model => images(store, &datasets_of(store, item.model)?, &mut frees)?,
         Trashed::Experiment(_) => {}
-        Trashed::Dataset(id) => images(store, &[*id], &mut figures)?,
+        Trashed::Dataset(id) => images(store, &[*id], &mut frees)?,
         Trashed::Image(removal) => {
-            figures.images = 1;
+            frees.images = 1;
             let is_own = removal.part == removal.version.dataset;
             let from = VersionNumber(removal.sequence);
             let is_free = is_own && !datasets::is_pinned(store, removal.part, from, removal.version.number)?;
             let blob = blobs::get(store, removal.entry.hash)?.filter(|blob| blob.references == 1 && is_free);
-            figures.freed_images = u64::from(blob.is_some());
-            figures.freed_image_bytes = blob.map_or(0, |blob| blob.size);
-            return Ok(figures);
+            frees.freed_images = u64::from(blob.is_some());
+            frees.freed_image_bytes = blob.map_or(0, |blob| blob.size);
+            return Ok(frees);
         }
     }
     let mut after = None;
     loop {
         let page = runs::page(store, item.model, after, PAGE)?;
-        let Some(last) = page.last() else { return Ok(figures) };
+        let Some(last) = page.last() else { return Ok(frees) };
         after = Some(last.id);
         for run in page.iter().filter(|run| concerns(item, run)) {
-            figures.runs += 1;
-            figures.freed_run_bytes += files.size(run.id).map_err(Error::internal)?;
+            frees.runs += 1;
+            frees.freed_run_bytes += files.size(run.id).map_err(Error::internal)?;
         }
     }
 }
@@ -90,7 +90,7 @@ pub(super) fn datasets_of(reader: &impl Read, model: ModelId) -> Result<Vec<Data
 }
 
 /// Counts the images whose references are all in these datasets, a part of the hashes at a time.
-fn images(store: &Store, datasets: &[DatasetId], figures: &mut Figures) -> Result<()> {
+fn images(store: &Store, datasets: &[DatasetId], frees: &mut Frees) -> Result<()> {
     let mut entries = 0;
     for id in datasets {
         entries += self::datasets::must_get(store, *id)?.head.0;
@@ -114,10 +114,10 @@ fn images(store: &Store, datasets: &[DatasetId], figures: &mut Figures) -> Resul
             }
         }
         for (hash, count) in counted {
-            figures.images += count;
+            frees.images += count;
             if let Some(blob) = blobs::get(store, hash)?.filter(|blob| blob.references <= count) {
-                figures.freed_images += 1;
-                figures.freed_image_bytes += blob.size;
+                frees.freed_images += 1;
+                frees.freed_image_bytes += blob.size;
             }
         }
     }
