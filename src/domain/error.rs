@@ -125,6 +125,15 @@ impl Error {
         }
     }
 
+    /// A file that the disk did not take, because it is full or because it failed.
+    pub fn disk(what: impl fmt::Display, cause: &std::io::Error) -> Self {
+        let (code, advice) = match cause.kind() {
+            std::io::ErrorKind::StorageFull => (Code::DiskFull, "the disk is full; make room on it"),
+            _ => (Code::Unavailable, "the disk failed; try again, and see the server's log for the cause"),
+        };
+        Self::new(code, format!("{what}: {advice}")).because(cause)
+    }
+
     /// Nobody is known to ask.
     pub fn unauthenticated(message: impl Into<String>) -> Self {
         Self::new(Code::Unauthenticated, message)
