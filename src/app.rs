@@ -1,6 +1,7 @@
 //! The composition root: the only file that builds everything.
 
 use crate::blob::{BlobStore, LocalBlobs};
+use crate::care;
 use crate::config::Config;
 use crate::control;
 use crate::domain::prediction::Predictor;
@@ -32,6 +33,7 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -121,7 +123,8 @@ impl Server {
     pub fn start(config: Config, runtime: &tokio::runtime::Handle) -> Result<Self, ServerError> {
         let listener = TcpListener::bind(config.listen)
             .map_err(|source| ServerError::Listen { address: config.listen, source })?;
-        let options = Options { cache_bytes: config.cache_bytes, min_free_bytes: config.min_free_bytes };
+        let options =
+            Options { cache_bytes: config.cache_bytes, min_free_bytes: config.min_free_bytes, ..Options::default() };
         control::make_private(&config.data_dir).map_err(system("the data folder cannot be made"))?;
         let store = Store::open(&config.data_dir, options)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -133,7 +136,7 @@ impl Server {
         let folder_id = folder_id(&config.data_dir).map_err(system("the data folder's id cannot be kept"))?;
         // Each server has a mark of its own: the guard of one that was killed must spare the children of the next.
         let mark = format!("{folder_id}.{:x}-{}", SystemClock.now().0, std::process::id());
-        let blobs = LocalBlobs::open(config.data_dir.join("blobs"), config.data_dir.join("tmp"))
+        let blobs = LocalBlobs::open(config.data_dir.join(care::BLOBS), config.data_dir.join(care::TMP))
             .map_err(system("the blob folder cannot be opened"))?;
         let blobs: Arc<dyn BlobStore> = Arc::new(blobs);
         custody::seclude();
@@ -158,6 +161,7 @@ impl Server {
         let outbox =
             Outbox::new(store.clone(), Arc::clone(&fetcher), Arc::clone(&clock), Arc::clone(&webhooks_changed));
         let services = Services::new(service::Parts {
+            folder: config.data_dir.clone(),
             store: store.clone(),
             accounts,
             blobs,
@@ -342,10 +346,10 @@ impl Jobs {
         handle: &Handle,
         mark: &str,
     ) -> Self {
-        let folders = RunFolders::new(config.data_dir.join("runs"), config.data_dir.join("logs"));
+        let folders = RunFolders::new(config.data_dir.join(care::RUNS), config.data_dir.join(care::LOGS));
         let threads = config.cores / config.concurrency;
         let mut environment = BaseEnvironment::new(|name| std::env::var_os(name), &config.env, threads, mark)
-            .with("TRAINYARD_CACHE_DIR", config.data_dir.join("cache"))
+            .with("TRAINYARD_CACHE_DIR", config.data_dir.join(care::CACHE))
             .with("TRAINYARD_CACHE_BYTES", config.trainer_cache_bytes.to_string());
         for (name, value) in config.backbone.iter().flat_map(Settings::variables) {
             environment = environment.with(name, value);
@@ -362,7 +366,7 @@ impl Jobs {
                 secrets: secrets.clone(),
                 admission: Arc::clone(&children.admission),
                 folders: folders.clone(),
-                views: config.data_dir.join("views"),
+                views: config.data_dir.join(care::VIEWS),
             },
             Arc::new(store.clone()),
             Arc::clone(blobs),
@@ -403,33 +407,58 @@ pub fn blocking_threads(config: &Config) -> usize {
 }
 
 /// Clears what the last process left unfinished: uploads, and dataset folders, which are made anew when needed. The
-/// folders are moved aside at once and deleted at leisure.
+/// folders are moved aside at once and deleted at leisure; on a full disk, which has no room for another folder, they are
+/// emptied where they are.
 fn sweep(data: &Path) -> io::Result<()> {
-    let swept = data.join("swept");
-    fs::create_dir_all(&swept)?;
-    for (number, name) in ["tmp", "views"].iter().enumerate() {
+    let swept = data.join(care::SWEPT);
+    for (number, name) in [care::TMP, care::VIEWS].iter().enumerate() {
         let folder = data.join(name);
+        if fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_none()) {
+            continue;
+        }
         let stamp = SystemClock.now().0;
-        match fs::rename(&folder, swept.join(format!("{stamp}-{number}"))) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => fs::create_dir_all(&folder)?,
+        let moved = fs::create_dir_all(&swept)
+            .and_then(|()| fs::rename(&folder, swept.join(format!("{stamp}-{number}"))))
+            .and_then(|()| fs::create_dir(&folder));
+        match moved {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(&folder)?,
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => clear(&folder)?,
+            moved => moved?,
         }
     }
-    fs::create_dir_all(data.join("runs"))?;
-    fs::create_dir_all(data.join("logs"))?;
+    fs::create_dir_all(data.join(care::RUNS))?;
+    fs::create_dir_all(data.join(care::LOGS))?;
     std::thread::Builder::new().name("sweeper".to_owned()).spawn(move || {
-        if let Err(error) = fs::remove_dir_all(&swept) {
+        if let Err(error) = fs::remove_dir_all(&swept)
+            && error.kind() != io::ErrorKind::NotFound
+        {
             tracing::warn!(%error, "what an earlier server left unfinished could not all be removed");
         }
     })?;
     Ok(())
 }
 
-/// What the marks of this data folder's children begin with, kept so that a later server knows an earlier one's.
+/// Empties a folder, which may have to be made.
+fn clear(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
+}
+
+/// What the marks of this data folder's children begin with, kept so that a later server knows an earlier one's. A copy
+/// of the folder lies elsewhere, so its server leaves the children of the original alone.
 fn folder_id(data: &Path) -> io::Result<String> {
     let file = data.join("id");
+    let place = fs::metadata(data)?;
+    let at = |id: &str| format!("{id}-{:x}-{:x}", place.dev(), place.ino());
     match fs::read_to_string(&file) {
-        Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
+        Ok(id) if !id.trim().is_empty() => return Ok(at(id.trim())),
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
@@ -437,5 +466,5 @@ fn folder_id(data: &Path) -> io::Result<String> {
     let seed = format!("{} {} {}", data.display(), SystemClock.now().0, std::process::id());
     let id = blake3::hash(seed.as_bytes()).to_hex()[..16].to_owned();
     fs::write(&file, format!("{id}\n"))?;
-    Ok(id)
+    Ok(at(&id))
 }

@@ -8,7 +8,7 @@
 //!                              +---- RunEvent -----+    results come back as messages, never as upward calls
 //! ```
 //!
-//! [`domain`] holds types and rules, [`store`] and [`blob`] keep them, [`ingest`] makes outside bytes safe, [`service`]
+//! [`domain`] holds types and rules, [`store`] and [`blob`] keep them, [`care`] looks after both, [`ingest`] makes outside bytes safe, [`service`]
 //! is what a user can do, [`scheduler`] decides what runs next, [`executor`] runs it, [`trainer`] says how a run becomes
 //! a command (and holds the built-in trainers), [`outbox`] tells webhooks, [`http`] and [`cli`] are the ways in ([`control`] lets commands reach a
 //! running server), [`app`] wires everything.
@@ -17,6 +17,7 @@
 pub mod allocator;
 pub mod app;
 pub mod blob;
+pub mod care;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -40,6 +40,50 @@ impl LocalBlobs {
     }
 }
 
+/// What lies in one of the folders of blobs.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    /// Blobs by name, in order.
+    pub stored: Vec<ContentHash>,
+    /// What has no name of a blob's.
+    pub others: Vec<PathBuf>,
+}
+
+impl LocalBlobs {
+    /// Blobs that are there already; nothing is made.
+    pub fn at(blobs: PathBuf, tmp: PathBuf) -> Self {
+        Self { places: Arc::new(Places { blobs, tmp, next: AtomicU64::new(0) }) }
+    }
+
+    /// Where the bytes with this name lie.
+    pub fn place(&self, hash: ContentHash) -> PathBuf {
+        self.places.path(hash)
+    }
+
+    /// The files of the blobs whose names begin with this byte.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read; one that is not there holds nothing.
+    pub fn inventory(&self, first: u8) -> io::Result<Inventory> {
+        let mut found = Inventory::default();
+        let entries = match fs::read_dir(self.places.blobs.join(format!("{first:02x}"))) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let path = entry?.path();
+            let name: Option<ContentHash> = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+            match name.filter(|name| self.places.path(*name) == path) {
+                Some(name) => found.stored.push(name),
+                None => found.others.push(path),
+            }
+        }
+        found.stored.sort_unstable();
+        Ok(found)
+    }
+}
+
 impl Places {
     fn path(&self, hash: ContentHash) -> PathBuf {
         let name = hash.to_string();

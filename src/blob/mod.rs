@@ -4,7 +4,7 @@
 
 mod local;
 
-pub use local::LocalBlobs;
+pub use local::{Inventory, LocalBlobs};
 
 use crate::domain::blob::ContentHash;
 use std::fs::File;

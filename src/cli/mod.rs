@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod accounts;
+mod care;
 mod demo;
 mod environment;
 mod guard;
@@ -33,6 +34,12 @@ enum Command {
     Serve(serve::ServeArgs),
     /// See the whole story on real images: 27 experiments, the best one answers
     Demo(demo::DemoArgs),
+    /// Check every record and every file, on a stopped server or a running one
+    Verify(care::verify::VerifyArgs),
+    /// Write everything into one file, on a stopped server or a running one
+    Backup(care::backup::BackupArgs),
+    /// Make a data folder from a backup
+    Restore(care::restore::RestoreArgs),
     /// Train an image classifier, as the server does for each run
     Train(train::TrainArgs),
     /// Ask a trained classifier about an image, as the server does for each prediction
@@ -59,6 +66,9 @@ pub fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Verify(arguments) => return care::verify::run(arguments),
+        Command::Backup(arguments) => care::backup::run(arguments),
+        Command::Restore(arguments) => care::restore::run(arguments),
         Command::Train(arguments) => train::run(&arguments).map_err(Into::into),
         Command::Test(arguments) => test::run(&arguments).map_err(Into::into),
         Command::User(command) => accounts::user(command),

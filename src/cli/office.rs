@@ -119,7 +119,11 @@ impl Office {
             return Ok(Self::Running { client, _socket: socket });
         }
         control::make_private(&data)?;
-        let options = Options { cache_bytes: config.server.cache_bytes, min_free_bytes: config.server.min_free_bytes };
+        let options = Options {
+            cache_bytes: config.server.cache_bytes,
+            min_free_bytes: config.server.min_free_bytes,
+            ..Options::default()
+        };
         let store = Store::open(&data, options)?;
         let accounts = Accounts::new(store.clone(), Arc::new(SystemClock))?;
         Ok(Self::Stopped(Box::new((store, accounts))))

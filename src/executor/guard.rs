@@ -221,7 +221,7 @@ pub fn run_helper(mark: &str, runs: Option<&Path>) -> io::Result<()> {
         }
     }
     if let Some(runs) = runs {
-        cgroup::remove_all(runs);
+        cgroup::clear(runs);
     }
     Ok(())
 }

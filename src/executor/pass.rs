@@ -10,6 +10,7 @@ use super::local::Shared;
 use super::process::{self, ChildEnd, ChildSpec, Control, Meter, OUT_OF_MEMORY, Order, Output};
 use super::record::{LastWords, Record};
 use super::sieve::Sieve;
+use crate::domain::error::Code;
 use crate::domain::ids::RunId;
 use crate::domain::job::{Ending, JobRun, RunEvent};
 use crate::trainer::command::Target;
@@ -62,7 +63,8 @@ pub(super) fn carry_out(pool: &Shared, mut runs: Vec<JobRun>, control: &JobContr
         Ok(view) => view,
         Err(error) => {
             tracing::error!(%error, "no dataset folder");
-            return runs.iter().map(|run| ended(run, Ending::Failed(error.message.clone()), None)).collect();
+            let is_full = error.code == Code::DiskFull;
+            return runs.iter().map(|run| ended(run, unprepared(run, is_full, &error.message), None)).collect();
         }
     };
     let mut over = Vec::new();
@@ -71,8 +73,9 @@ pub(super) fn carry_out(pool: &Shared, mut runs: Vec<JobRun>, control: &JobContr
         match pool.settings.folders.prepare(run.run) {
             Ok(folder) => live.push(Member { record: Record::new(&pool.settings.folders, run.run), run, folder }),
             Err(error) => {
-                let reason = format!("the run's folder could not be made: {error}");
-                over.push(ended(&run, Ending::Failed(reason), None));
+                let is_full = error.kind() == io::ErrorKind::StorageFull;
+                let ending = unprepared(&run, is_full, &format!("the run's folder could not be made: {error}"));
+                over.push(ended(&run, ending, None));
             }
         }
     }
@@ -103,6 +106,14 @@ pub(super) fn carry_out(pool: &Shared, mut runs: Vec<JobRun>, control: &JobContr
     };
     over.extend(pass.finish(&end));
     over
+}
+
+/// How often a run that finds no room waits for some, before that is its end.
+const MOST_WAITS: u32 = 5;
+
+/// The end of a run that could not begin: on a full disk it goes back to the queue.
+fn unprepared(run: &JobRun, is_full: bool, reason: &str) -> Ending {
+    if is_full && run.attempt <= MOST_WAITS { Ending::Stopped } else { Ending::Failed(reason.to_owned()) }
 }
 
 /// A run whose ending is open.

@@ -73,7 +73,7 @@ impl Shared {
         let step = working.tick(messages);
         *self.waits.lock().unwrap_or_else(PoisonError::into_inner) = working.waits_for_memory();
         match step {
-            Ok(Step::Done) => {}
+            Ok(Step::Done | Step::Waiting) => {}
             Ok(Step::Crashed) => *scheduler = None,
             Err(error) => tracing::error!(%error, "the scheduler could not write; runs wait for a restart"),
         }
@@ -179,7 +179,11 @@ impl Handle {
     ///
     /// # Errors
     /// Where it cannot be made.
-    pub fn start(&self, scheduler: Scheduler, prepare: impl FnOnce() + Send + 'static) -> std::io::Result<Scheduled> {
+    pub fn start(
+        &self,
+        mut scheduler: Scheduler,
+        prepare: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<Scheduled> {
         let shared = Arc::clone(&self.shared);
         let (settled, is_settled) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::Builder::new().name("scheduler".to_owned()).spawn(move || {

@@ -2,8 +2,9 @@
 //!
 //! Everything that happened since the last look goes into one transaction together with the next claims, so a slot
 //! costs one write: kill -9 can undo neither a result once its slot is used again, nor a claim once its child starts. A
-//! power cut may undo the last few milliseconds of both, which nobody was shown; those runs run again. It waits for
-//! messages and otherwise sleeps. Knows the store and the executor's trait; not processes, not HTTP.
+//! power cut may undo the last few milliseconds of both, which nobody was shown; those runs run again. What a full disk
+//! does not take is kept and handed in again. It waits for messages and otherwise sleeps. Knows the store and the
+//! executor's trait; not processes, not HTTP.
 
 mod handle;
 mod settle;
@@ -12,7 +13,7 @@ mod tests;
 
 pub use handle::{Handle, Message, Scheduled};
 
-use crate::domain::error::Result;
+use crate::domain::error::{Code, Error, Result};
 use crate::domain::ids::{ModelId, RunId};
 use crate::domain::job::{Job, MemoryWait, Room, RunEvent, Sharing};
 use crate::domain::stamp::{Clock, Timestamp};
@@ -31,6 +32,9 @@ const ROOM_DELAY_MS: u64 = 15_000;
 
 /// How long to wait before looking again whether the machine has memory, where no job ends meanwhile.
 const MEMORY_DELAY_MS: u64 = 500;
+
+/// How long to wait before handing in again what a full disk did not take.
+const AGAIN_MS: u64 = 1_000;
 
 /// A place at which tests can pull the plug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +82,10 @@ pub struct Scheduler {
     parts: Parts,
     memory: Memory,
     booted_at: Timestamp,
+    /// What the disk did not take yet.
+    unwritten: Vec<Ended>,
+    /// True while what an unclean end left is not settled.
+    is_unrecovered: bool,
     /// When to look again though no message came.
     look_again_at: Option<Timestamp>,
     /// What the next job waits for, where that is memory.
@@ -93,17 +101,29 @@ impl Scheduler {
         let booted_at = parts.clock.now();
         let memory = Memory { free: parts.concurrency, last_model: None, suspect_runs: false, stopping: false };
         let probe = probe.unwrap_or_else(|| Box::new(|_| false));
-        Self { parts, memory, booted_at, look_again_at: None, waits: None, told: false, probe }
+        Self {
+            parts,
+            memory,
+            booted_at,
+            unwritten: Vec::new(),
+            is_unrecovered: false,
+            look_again_at: None,
+            waits: None,
+            told: false,
+            probe,
+        }
     }
 
     /// Settles what an unclean end left behind: runs that had a slot go back to the queue, or are held responsible.
     /// Returns how many there were.
     ///
     /// # Errors
-    /// What the store says.
-    pub fn recover(&self) -> Result<usize> {
+    /// What the store says; a full disk is tried again with the next step.
+    pub fn recover(&mut self) -> Result<usize> {
         let now = self.parts.clock.now();
-        self.parts.store.settle(move |tx| settle::recover(tx, now)).wait()
+        let recovered = self.parts.store.settle(move |tx| settle::recover(tx, now)).wait();
+        self.is_unrecovered = recovered.as_ref().is_err_and(is_full);
+        recovered
     }
 
     /// True once nothing more is started and every slot is free.
@@ -125,9 +145,9 @@ impl Scheduler {
     /// One step: settles what the messages report, claims for the free slots, starts what was claimed.
     ///
     /// # Errors
-    /// What the store says; then nothing was written and nothing started.
+    /// What the store says, unless that is that the disk is full; then nothing was written and nothing started.
     pub fn tick(&mut self, messages: Vec<Message>) -> Result<Step> {
-        let mut settlement = Settlement::default();
+        let mut settlement = Settlement { endings: std::mem::take(&mut self.unwritten), ..Settlement::default() };
         let mut memory = self.memory;
         for message in messages {
             match message {
@@ -161,9 +181,15 @@ impl Scheduler {
                 // The slots are free whatever the disk says; what they did is still leased and comes back at boot.
                 self.memory = memory;
                 settlement.answer(Err(error.clone()));
-                return Err(error);
+                if !is_full(&error) {
+                    return Err(error);
+                }
+                self.unwritten = settlement.endings;
+                self.look_again_at = Some(Timestamp(self.parts.clock.now().0 + AGAIN_MS));
+                return Ok(Step::Waiting);
             }
         };
+        self.is_unrecovered = false;
         self.memory = claimed.memory;
         self.look_again_at = claimed.look_again_at;
         self.waits = claimed.waits;
@@ -202,6 +228,7 @@ impl Scheduler {
     fn commit(&self, settlement: &mut Settlement, memory: Memory) -> Result<(Claimed, Vec<RunId>)> {
         let now = self.parts.clock.now();
         let (endings, cancels) = settlement.writes();
+        let is_unrecovered = self.is_unrecovered;
         let plan = Plan {
             memory,
             concurrency: self.parts.concurrency,
@@ -212,17 +239,28 @@ impl Scheduler {
             sharing: Arc::clone(&self.parts.sharing),
         };
         let somebody_waits = !cancels.is_empty();
+        let handed_in = Arc::clone(&endings);
         let write = move |tx: &mut Tx<'_>| {
-            settle::end(tx, endings, now)?;
+            if is_unrecovered {
+                settle::recover(tx, now)?;
+            }
+            settle::end(tx, &handed_in, now)?;
             let (cancelled, refusals) = settle::cancel(tx, &cancels, now)?;
             Ok((plan.claim(tx)?, cancelled, refusals))
         };
         let store = &self.parts.store;
-        let (claimed, cancelled, refusals) =
-            if somebody_waits { store.settle(write).wait()? } else { store.note(write)? };
+        let committed = if somebody_waits { store.settle(write).wait() } else { store.note(write) };
+        if committed.as_ref().is_err_and(is_full) {
+            settlement.endings = Arc::unwrap_or_clone(endings);
+        }
+        let (claimed, cancelled, refusals) = committed?;
         settlement.refusals = refusals;
         Ok((claimed, cancelled))
     }
+}
+
+fn is_full(error: &Error) -> bool {
+    error.code == Code::DiskFull
 }
 
 /// How a step ended.
@@ -230,6 +268,8 @@ impl Scheduler {
 pub enum Step {
     /// As it should.
     Done,
+    /// The disk was full; what was to be written is kept for the next step.
+    Waiting,
     /// A probe pulled the plug.
     Crashed,
 }

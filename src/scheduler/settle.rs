@@ -12,6 +12,7 @@ use crate::domain::result::ExperimentResult;
 use crate::domain::run::{Action, Outcome, Run, RunState, transition};
 use crate::domain::stamp::Timestamp;
 use crate::store::{Read, Tx, datasets, experiments, logs, models, queue, results, runs, sweeps};
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// How many waiting runs are looked at for each that a job may hold, so that a claim is bounded however many wait.
@@ -21,6 +22,7 @@ const LOOK_AHEAD: usize = 4;
 pub type CancelAnswer = oneshot::Sender<Result<()>>;
 
 /// The end of an attempt.
+#[derive(Clone)]
 pub(super) struct Ended {
     pub run: RunId,
     pub attempt: u32,
@@ -39,9 +41,9 @@ pub(super) struct Settlement {
 
 impl Settlement {
     /// The part that goes into the transaction.
-    pub fn writes(&mut self) -> (Vec<Ended>, Vec<(RunId, Actor)>) {
+    pub fn writes(&mut self) -> (Arc<Vec<Ended>>, Vec<(RunId, Actor)>) {
         let cancels = self.cancels.iter().map(|(run, actor, _)| (*run, *actor)).collect();
-        (std::mem::take(&mut self.endings), cancels)
+        (Arc::new(std::mem::take(&mut self.endings)), cancels)
     }
 
     /// Tells those who asked what became of it.
@@ -90,8 +92,8 @@ fn apply(tx: &mut Tx<'_>, run: &Run, action: Action, now: Timestamp) -> Result<O
 }
 
 /// Writes down how attempts ended.
-pub(super) fn end(tx: &mut Tx<'_>, endings: Vec<Ended>, now: Timestamp) -> Result<()> {
-    for Ended { run: id, attempt, ending, log } in endings {
+pub(super) fn end(tx: &mut Tx<'_>, endings: &[Ended], now: Timestamp) -> Result<()> {
+    for Ended { run: id, attempt, ending, log } in endings.iter().cloned() {
         let Some(run) = runs::get(tx, id)? else {
             tracing::warn!(run = %id, "a run that is not stored was reported");
             continue;

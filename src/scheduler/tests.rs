@@ -87,7 +87,7 @@ struct Bench {
 }
 
 fn open(folder: &Path) -> Store {
-    Store::open(folder, Options { cache_bytes: 1 << 20, min_free_bytes: 0 }).unwrap()
+    Store::open(folder, Options { cache_bytes: 1 << 20, min_free_bytes: 0, ..Options::default() }).unwrap()
 }
 
 impl Bench {
@@ -128,7 +128,7 @@ impl Bench {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             concurrency: SLOTS,
         };
-        let scheduler = Scheduler::new(parts, probe);
+        let mut scheduler = Scheduler::new(parts, probe);
         scheduler.recover().unwrap();
         self.scheduler = Some(scheduler);
     }

@@ -123,6 +123,7 @@ impl Services {
     ) -> Result<()> {
         self.check_target(permit, &model, dataset.as_ref())?;
         let (actor, now) = (permit.actor(), self.now());
+        let _storing = self.storing.read().await;
         let mut additions = Vec::with_capacity(images.len());
         for image in images {
             additions.push(self.keep(image).await?);
@@ -211,8 +212,10 @@ impl Services {
                 references: 0,
             },
         };
-        // A record is written after its file is durable, so where there is one there is nothing to do.
-        if blobs::get(&self.parts.store, hash)?.is_none() {
+        // A record is written after its file is durable, so where there is one there is nothing to do, unless the file
+        // was lost since.
+        let is_stored = blobs::get(&self.parts.store, hash)?.is_some();
+        if !is_stored || !self.parts.blobs.path(hash).exists() {
             let turn = Arc::clone(&self.uploads).acquire_owned().await.map_err(Error::internal)?;
             let kept = tokio::task::spawn_blocking(move || {
                 let _turn = turn;

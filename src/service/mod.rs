@@ -6,6 +6,7 @@
 mod access;
 pub mod accounts;
 pub mod audit;
+pub mod care;
 pub mod control;
 pub mod datasets;
 pub mod experiments;
@@ -26,9 +27,10 @@ use crate::ingest::fetch::Fetcher;
 use crate::scheduler::Handle;
 use crate::store::Store;
 use accounts::Accounts;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, RwLock, Semaphore};
 
 /// The most experiments or runs that one transaction writes: sled keeps a copy of every page that a transaction changes
 /// until it ends, several KiB for each key.
@@ -51,6 +53,8 @@ pub struct Limits {
 
 /// What the services are made of.
 pub struct Parts {
+    /// Where everything is kept.
+    pub folder: PathBuf,
     /// Records.
     pub store: Store,
     /// Who may ask.
@@ -80,13 +84,23 @@ pub struct Services {
     parts: Parts,
     uploads: Arc<Semaphore>,
     stopping: AtomicBool,
+    /// Held for reading from before bytes are stored until their record is: who removes bytes holds it for writing.
+    storing: Arc<RwLock<()>>,
+    /// The turn of whoever cares for all of the data.
+    care: Arc<Semaphore>,
 }
 
 impl Services {
     /// Puts the services together.
     pub fn new(parts: Parts) -> Self {
         let uploads = Arc::new(Semaphore::new(parts.limits.concurrent_uploads));
-        Self { parts, uploads, stopping: AtomicBool::new(false) }
+        Self {
+            parts,
+            uploads,
+            stopping: AtomicBool::new(false),
+            storing: Arc::default(),
+            care: Arc::new(Semaphore::new(1)),
+        }
     }
 
     /// The server stops: it is not ready from now on, though it can be read until it is gone.

@@ -11,7 +11,7 @@ use crate::domain::name::Name;
 use serde::{Deserialize, Serialize};
 
 /// How many accounts may sign in.
-const COUNTER: &str = "accounts";
+pub(super) const COUNTER: &str = "accounts";
 
 #[derive(Serialize, Deserialize)]
 struct AccountV1 {
@@ -45,7 +45,7 @@ fn encode(account: &Account) -> Result<Vec<u8>, CodecError> {
     codec::encode(1, &stored)
 }
 
-fn decode(bytes: &[u8]) -> Result<Account, CodecError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Account, CodecError> {
     let stored: AccountV1 = codec::decode_v1(bytes)?;
     let role = match stored.role {
         RoleV1::Viewer => Role::Viewer,
@@ -61,7 +61,7 @@ fn decode(bytes: &[u8]) -> Result<Account, CodecError> {
     })
 }
 
-fn name_key(name: &Name) -> Vec<u8> {
+pub(super) fn name_key(name: &Name) -> Vec<u8> {
     Key::new(key::ACCOUNT_NAME).text(name.as_str()).done()
 }
 

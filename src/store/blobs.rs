@@ -17,7 +17,7 @@ struct BlobV1 {
     references: u64,
 }
 
-fn decode(bytes: &[u8]) -> Result<Blob, CodecError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Blob, CodecError> {
     let stored: BlobV1 = codec::decode_v1(bytes)?;
     Ok(Blob {
         hash: ContentHash(stored.hash),
@@ -29,7 +29,7 @@ fn decode(bytes: &[u8]) -> Result<Blob, CodecError> {
     })
 }
 
-fn record_key(hash: ContentHash) -> Vec<u8> {
+pub(super) fn record_key(hash: ContentHash) -> Vec<u8> {
     Key::new(key::BLOB).bytes(&hash.0).done()
 }
 
@@ -39,6 +39,17 @@ fn record_key(hash: ContentHash) -> Vec<u8> {
 /// `internal` where the store cannot be read.
 pub fn get(reader: &impl Read, hash: ContentHash) -> Result<Option<Blob>> {
     reader.get(&record_key(hash))?.map(|bytes| decode(&bytes).map_err(damaged("blob"))).transpose()
+}
+
+/// Every blob, in the order of their names.
+pub fn all(reader: &impl Read) -> impl Iterator<Item = Result<Blob>> + '_ {
+    reader.prefix(vec![key::BLOB]).map(|pair| decode(&pair?.1).map_err(damaged("blob")))
+}
+
+/// The blobs whose names begin with this byte, in order.
+pub fn starting_with(reader: &impl Read, first: u8) -> impl Iterator<Item = Result<Blob>> + '_ {
+    let prefix = Key::new(key::BLOB).byte(first).done();
+    reader.prefix(prefix).map(|pair| decode(&pair?.1).map_err(damaged("blob")))
 }
 
 /// Writes a blob, new or with another count of references.

@@ -1,30 +1,20 @@
-//! The one place that writes: whoever is at it drains what waits, writes it as one batch, and answers.
+//! The one way to write: whoever is at it drains what waits, has it written as one batch, and answers.
 //!
 //! The scheduler's workers write themselves what they report, which saves them two thread switches and the wait for the
 //! sync between two children: they need to know no more than that kill -9 cannot undo it. Everybody else is answered by
-//! the thread, after the sync. Knows nothing of what is written, and leaves how to `disk`.
+//! the thread, after the sync. Knows nothing of what is written; `worker` knows what becomes of it.
 
 use super::disk::{Disk, Unsynced};
 use super::space::Space;
-use super::tx::{Tx, Writes};
+use super::tx::Tx;
+use super::worker::{Failure, Worker};
 use crate::domain::error::{Code, Error, Result};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::{oneshot, watch};
-
-/// The most writers in one group, and the keys after which a group is closed: sled holds every page that a batch
-/// changes until the batch is done, several KiB a key.
-const MAX_GROUP: usize = 512;
-const MAX_KEYS: usize = 1_000;
-
-/// How long after the last batch a checkpoint is made.
-const QUIET: Duration = Duration::from_millis(250);
-
-/// How long after one sync that nobody waits for the next one is made: in a burst, others join it.
-const PACE: Duration = Duration::from_millis(5);
 
 /// Whether a write may use the room that is kept free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,18 +25,23 @@ pub enum Urgency {
     Settle,
 }
 
-type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
+/// Tells whoever waits what became of a write.
+pub(super) type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
 type Writer = Box<dyn FnOnce(&mut Tx<'_>, Result<(), Error>) -> Answer + Send>;
 
-struct Request {
-    urgency: Urgency,
-    until: Until,
-    writer: Writer,
+/// A write that was handed in.
+pub(super) struct Request {
+    /// Whether it may use the reserve.
+    pub urgency: Urgency,
+    /// What its answer waits for.
+    pub until: Until,
+    /// What it does, where it may.
+    pub writer: Writer,
 }
 
 /// What an answer waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Until {
+pub(super) enum Until {
     /// kill -9 cannot undo it.
     Written,
     /// A power cut cannot undo it, and readers see it.
@@ -121,34 +116,6 @@ fn gone() -> Error {
     Error::new(Code::Unavailable, "the server is stopping; try again in a moment")
 }
 
-/// Why nothing can be written any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
-    /// The disk is full; reads go on.
-    Full,
-    /// The disk failed; nothing that follows can be trusted.
-    Broken(String),
-}
-
-impl Failure {
-    fn error(&self) -> Error {
-        match self {
-            Self::Full => disk_full(),
-            Self::Broken(cause) => {
-                Error::new(Code::Unavailable, "the server cannot write to its disk; its log says why").because(cause)
-            }
-        }
-    }
-}
-
-/// The failure of a write that found no room.
-pub fn disk_full() -> Error {
-    Error::new(
-        Code::DiskFull,
-        "the disk that holds the data folder is nearly full; make room on it, or move data_dir to a larger one",
-    )
-}
-
 impl Committer {
     /// Starts the thread. It ends when the last handle is gone.
     ///
@@ -159,8 +126,7 @@ impl Committer {
         space: Arc<Space>,
         health: watch::Sender<Option<Failure>>,
     ) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
-        let worker =
-            Mutex::new(Worker { disk, space, health, failure: None, waiting: Vec::new(), last_sync: Instant::now() });
+        let worker = Mutex::new(Worker::new(disk, space, health));
         let shared = Arc::new(Shared { inbox: Mutex::default(), bell: Condvar::new(), worker });
         let door = Arc::new(Door(Arc::clone(&shared)));
         let thread = std::thread::Builder::new().name("committer".to_owned()).spawn(move || shared.serve())?;
@@ -220,7 +186,7 @@ impl Shared {
         match self.worker.lock() {
             Ok(worker) => Some(worker),
             Err(poisoned) => {
-                poisoned.into_inner().waiting.clear();
+                poisoned.into_inner().abandon();
                 self.inbox().requests.clear();
                 None
             }
@@ -263,19 +229,20 @@ impl Shared {
         let (unsynced, waiting) = worker.hand_out();
         drop(worker);
         // Others write on meanwhile.
-        let synced = unsynced.as_ref().map_or(Ok(()), Unsynced::sync);
+        let synced = unsynced.as_ref().map_or(Ok(None), Unsynced::sync);
         let Some(mut worker) = self.worker() else { return };
         let outcome = worker.synced(unsynced.as_ref(), synced);
         drop(worker);
         waiting.into_iter().for_each(|answer| answer(outcome.clone()));
     }
 
+    /// Makes sled durable, or opens it again where it has to be. Only the thread does this.
     fn checkpoint(&self) {
         let Some(mut worker) = self.worker() else { return };
-        let waiting = std::mem::take(&mut worker.waiting);
-        let outcome = worker.checkpoint();
+        let (outcome, waiting) = worker.checkpoint();
         drop(worker);
         waiting.into_iter().for_each(|answer| answer(outcome.clone()));
+        self.lead();
     }
 
     /// The thread's life.
@@ -325,111 +292,4 @@ enum Duty {
     Checkpoint,
     /// The last handle is gone.
     Close,
-}
-
-struct Worker {
-    disk: Disk,
-    space: Arc<Space>,
-    health: watch::Sender<Option<Failure>>,
-    failure: Option<Failure>,
-    /// The answers of what is written and not synced.
-    waiting: Vec<Answer>,
-    /// When there was a sync last that nobody waited for.
-    last_sync: Instant,
-}
-
-impl Worker {
-    fn write_all(&mut self, requests: Vec<Request>) {
-        let has_room = requests.iter().all(|request| request.urgency == Urgency::Settle) || self.space.has_room();
-        let mut left = requests.into_iter().peekable();
-        while left.peek().is_some() {
-            let mut tx = self.disk.begin();
-            let mut answers = Vec::new();
-            while answers.len() < MAX_GROUP
-                && tx.len() < MAX_KEYS
-                && let Some(Request { urgency, until, writer }) = left.next()
-            {
-                answers.push((until, writer(&mut tx, self.allowed(urgency, has_room))));
-            }
-            let (writes, last_event) = tx.finish();
-            let written = self.write(writes, last_event);
-            for (until, answer) in answers {
-                match (until, &written) {
-                    (Until::Synced, Ok(())) => self.waiting.push(answer),
-                    _ => answer(written.clone()),
-                }
-            }
-        }
-    }
-
-    fn write(&mut self, writes: Writes, last_event: u64) -> Result<(), Error> {
-        match &self.failure {
-            Some(failure) => Err(failure.error()),
-            None if writes.is_empty() => Ok(()),
-            None => self.disk.write(writes, last_event).map_err(|error| self.fail(&error)),
-        }
-    }
-
-    /// When a sync and a checkpoint are wanted.
-    fn wants(&self) -> (Option<Instant>, Option<Instant>) {
-        let now = Instant::now();
-        let is_dirty = self.failure.is_none() && self.disk.is_dirty();
-        let sync_at = match () {
-            () if !self.waiting.is_empty() => Some(now),
-            () => (is_dirty && self.disk.has_unsynced()).then(|| self.last_sync + PACE),
-        };
-        let delay = if self.disk.is_due() { Duration::ZERO } else { QUIET };
-        (sync_at, is_dirty.then(|| now + delay))
-    }
-
-    /// What is to be synced, with the answers that wait for it.
-    fn hand_out(&mut self) -> (Option<Unsynced>, Vec<Answer>) {
-        let unsynced = if self.failure.is_none() { self.disk.unsynced() } else { None };
-        if self.waiting.is_empty() {
-            self.last_sync = Instant::now();
-        }
-        (unsynced, std::mem::take(&mut self.waiting))
-    }
-
-    /// Takes note of a sync that went like this.
-    fn synced(&mut self, unsynced: Option<&Unsynced>, synced: std::io::Result<()>) -> Result<(), Error> {
-        if let Some(failure) = &self.failure {
-            return Err(failure.error());
-        }
-        let Some(done) = unsynced else { return Ok(()) };
-        synced.and_then(|()| self.disk.synced(done)).map_err(|error| self.fail(&error))
-    }
-
-    fn allowed(&self, urgency: Urgency, has_room: bool) -> Result<(), Error> {
-        match &self.failure {
-            Some(failure) => Err(failure.error()),
-            None if urgency == Urgency::Growth && !has_room => Err(disk_full()),
-            None => Ok(()),
-        }
-    }
-
-    /// What was answered before is in the write-ahead log, whatever comes of this.
-    fn checkpoint(&mut self) -> Result<(), Error> {
-        match &self.failure {
-            Some(failure) => Err(failure.error()),
-            None if !self.disk.is_dirty() => Ok(()),
-            None => self.disk.checkpoint().map_err(|error| self.fail(&error)),
-        }
-    }
-
-    /// Notes that the store cannot be written any more. An error of fsync is final: the kernel may have dropped what it
-    /// could not write.
-    fn fail(&mut self, error: &std::io::Error) -> Error {
-        let failure = if error.kind() == std::io::ErrorKind::StorageFull {
-            self.space.release_ballast();
-            Failure::Full
-        } else {
-            Failure::Broken(error.to_string())
-        };
-        tracing::error!(%error, "the store cannot be written");
-        let answer = failure.error().because(error);
-        self.failure = Some(failure.clone());
-        self.health.send_replace(Some(failure));
-        answer
-    }
 }

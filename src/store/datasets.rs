@@ -33,7 +33,7 @@ struct FrozenV1 {
     digest: u128,
 }
 
-fn encode(dataset: &Dataset) -> Result<Vec<u8>, CodecError> {
+pub(super) fn encode(dataset: &Dataset) -> Result<Vec<u8>, CodecError> {
     codec::encode(
         1,
         &DatasetV1 {
@@ -50,7 +50,18 @@ fn encode(dataset: &Dataset) -> Result<Vec<u8>, CodecError> {
     )
 }
 
-fn decode(bytes: &[u8]) -> Result<Dataset, CodecError> {
+pub(super) fn encode_frozen(frozen: &FrozenVersion) -> Result<Vec<u8>, CodecError> {
+    let stored = FrozenV1 {
+        version: frozen.version.into(),
+        frozen_at: frozen.frozen_at.0,
+        images: frozen.images,
+        labelled: frozen.labelled,
+        digest: frozen.digest.0,
+    };
+    codec::encode(1, &stored)
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<Dataset, CodecError> {
     let stored: DatasetV1 = codec::decode_v1(bytes)?;
     Ok(Dataset {
         id: DatasetId(stored.id),
@@ -65,7 +76,7 @@ fn decode(bytes: &[u8]) -> Result<Dataset, CodecError> {
     })
 }
 
-fn decode_frozen(bytes: &[u8]) -> Result<FrozenVersion, CodecError> {
+pub(super) fn decode_frozen(bytes: &[u8]) -> Result<FrozenVersion, CodecError> {
     let stored: FrozenV1 = codec::decode_v1(bytes)?;
     Ok(FrozenVersion {
         version: stored.version.into(),
@@ -76,15 +87,15 @@ fn decode_frozen(bytes: &[u8]) -> Result<FrozenVersion, CodecError> {
     })
 }
 
-fn record_key(id: DatasetId) -> Vec<u8> {
+pub(super) fn record_key(id: DatasetId) -> Vec<u8> {
     Key::new(key::DATASET).id(id.0).done()
 }
 
-fn name_key(model: ModelId, name: &Name) -> Vec<u8> {
+pub(super) fn name_key(model: ModelId, name: &Name) -> Vec<u8> {
     Key::new(key::DATASET_NAME).id(model.0).text(name.as_str()).done()
 }
 
-fn version_key(version: DatasetVersion) -> Vec<u8> {
+pub(super) fn version_key(version: DatasetVersion) -> Vec<u8> {
     Key::new(key::VERSION).id(version.dataset.0).id(version.number.0).done()
 }
 
@@ -163,13 +174,6 @@ pub fn freeze(tx: &mut Tx<'_>, dataset: &Dataset, now: Timestamp) -> Result<Froz
         labelled: dataset.labelled,
         digest: dataset.digest,
     };
-    let stored = FrozenV1 {
-        version: version.into(),
-        frozen_at: now.0,
-        images: made.images,
-        labelled: made.labelled,
-        digest: made.digest.0,
-    };
-    tx.put(version_key(version), codec::encode(1, &stored))?;
+    tx.put(version_key(version), encode_frozen(&made))?;
     Ok(made)
 }

@@ -19,7 +19,7 @@ struct EventV1 {
     model: u64,
 }
 
-fn decode(bytes: &[u8]) -> Result<Event, CodecError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Event, CodecError> {
     let stored: EventV1 = codec::decode_v1(bytes)?;
     let kind = EventKind::from_number(stored.kind)
         .ok_or_else(|| CodecError::Payload(format!("event kind {} is unknown", stored.kind)))?;

@@ -36,7 +36,7 @@ fn encode(experiment: &Experiment) -> Result<Vec<u8>, CodecError> {
     )
 }
 
-fn decode(bytes: &[u8]) -> Result<Experiment, CodecError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Experiment, CodecError> {
     let stored: ExperimentV1 = codec::decode_v1(bytes)?;
     Ok(Experiment {
         id: ExperimentId(stored.id),
@@ -49,15 +49,15 @@ fn decode(bytes: &[u8]) -> Result<Experiment, CodecError> {
     })
 }
 
-fn record_key(id: ExperimentId) -> Vec<u8> {
+pub(super) fn record_key(id: ExperimentId) -> Vec<u8> {
     Key::new(key::EXPERIMENT).id(id.0).done()
 }
 
-fn name_key(model: ModelId, name: &Name) -> Vec<u8> {
+pub(super) fn name_key(model: ModelId, name: &Name) -> Vec<u8> {
     Key::new(key::EXPERIMENT_NAME).id(model.0).text(name.as_str()).done()
 }
 
-fn order_key(model: ModelId, ordinal: u32) -> Vec<u8> {
+pub(super) fn order_key(model: ModelId, ordinal: u32) -> Vec<u8> {
     Key::new(key::EXPERIMENT_ORDER).id(model.0).ordinal(ordinal).done()
 }
 

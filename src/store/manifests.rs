@@ -26,7 +26,7 @@ struct EntryV1 {
     removed_in: Option<u64>,
 }
 
-fn decode(bytes: &[u8]) -> Result<(Entry, Option<u64>), CodecError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<(Entry, Option<u64>), CodecError> {
     let stored: EntryV1 = codec::decode_v1(bytes)?;
     let entry = Entry {
         label: stored.label.map(Label::from_store),
@@ -36,11 +36,11 @@ fn decode(bytes: &[u8]) -> Result<(Entry, Option<u64>), CodecError> {
     Ok((entry, stored.removed_in))
 }
 
-fn entry_key(dataset: DatasetId, sequence: u64) -> Vec<u8> {
+pub(super) fn entry_key(dataset: DatasetId, sequence: u64) -> Vec<u8> {
     Key::new(key::ENTRY).id(dataset.0).id(sequence).done()
 }
 
-fn name_prefix(dataset: DatasetId, label: Option<&Label>, name: &ImageName) -> Vec<u8> {
+pub(super) fn name_prefix(dataset: DatasetId, label: Option<&Label>, name: &ImageName) -> Vec<u8> {
     Key::new(key::ENTRY_NAME).id(dataset.0).text(label.map_or("", Label::as_str)).text(name.as_str()).done()
 }
 
@@ -117,7 +117,7 @@ pub fn append(tx: &mut Tx<'_>, dataset: &mut Dataset, entry: &Entry) -> Result<(
     Ok(())
 }
 
-fn entry_hash(entry: &Entry) -> [u8; 16] {
+pub(super) fn entry_hash(entry: &Entry) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(entry.label.as_ref().map_or("", Label::as_str).as_bytes());
     hasher.update(&[0]);

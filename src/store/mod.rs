@@ -3,14 +3,21 @@
 //! A write is durable when its [`Commit`] is answered. Reads are made where they are needed, without a thread hop:
 //! each is a few look-ups in memory. Knows the domain's types; not HTTP, not the scheduler's rules.
 
+mod before;
+pub mod check;
 pub mod codec;
 mod committer;
 mod disk;
+mod engine;
+mod gate;
 mod key;
+mod migrate;
 mod open;
+mod snapshot;
 mod space;
 mod tx;
 mod wal;
+mod worker;
 
 pub mod accounts;
 pub mod blobs;
@@ -31,28 +38,32 @@ mod tests;
 pub mod tokens;
 pub mod webhooks;
 
-pub use committer::{Commit, Failure, Urgency};
-pub use open::{FORMAT, OpenError, Options};
+pub use committer::{Commit, Urgency};
+pub use migrate::FORMAT;
+pub use open::{OpenError, Options, Purpose, RESTORING};
+pub use snapshot::Snapshot;
 pub use tx::{Pair, Pairs, Read, Tx};
+pub use worker::Failure;
 
 use crate::domain::error::{Error, Result};
 use committer::Committer;
+use gate::Gate;
 use sled::IVec;
 use space::Space;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tokio::sync::watch;
-use tx::Gated;
 
 /// An open store. Clones share it.
 #[derive(Clone)]
 pub struct Store {
-    tree: Gated,
+    gate: Gate,
     committer: Committer,
     health: watch::Receiver<Option<Failure>>,
     space: Arc<Space>,
+    folder: Arc<PathBuf>,
     closing: Arc<Closing>,
 }
 
@@ -74,12 +85,13 @@ impl Store {
         }
         let opened = open::open(folder, options)?;
         space.keep_ballast();
-        let tree = Gated { tree: opened.disk.tree(), gate: opened.disk.gate() };
+        let gate = opened.disk.gate();
         let (failed, health) = watch::channel(None);
         let (committer, thread) = Committer::start(opened.disk, Arc::clone(&space), failed)
             .map_err(|source| OpenError::Folder { folder: folder.to_owned(), what: "served", source })?;
         let closing = Closing { thread: Mutex::new(Some(thread)), _lock: opened.lock };
-        Ok(Self { tree, committer, health, space, closing: Arc::new(closing) })
+        let folder = Arc::new(folder.to_owned());
+        Ok(Self { gate, committer, health, space, folder, closing: Arc::new(closing) })
     }
 
     /// Hands in a write of something new; refused when the disk is nearly full.
@@ -120,34 +132,40 @@ impl Store {
 
     /// True while new things may be stored.
     pub fn has_room(&self) -> bool {
-        self.space.has_room()
+        self.health.borrow().is_none() && self.space.has_room()
     }
 
     /// The failure of a thing that found no room.
     pub fn disk_full() -> Error {
-        committer::disk_full()
+        worker::disk_full()
     }
 
     /// Closes the store: what was handed in is written. Other clones answer that the server is stopping.
     pub fn close(self) {
-        let Self { committer, closing, .. } = self;
+        let Self { gate, committer, closing, folder, .. } = self;
         drop(committer);
+        drop(gate);
         let thread = closing.thread.lock().ok().and_then(|mut thread| thread.take());
-        if let Some(thread) = thread {
-            // The thread ends with the last committer handle; another clone may still hold one.
-            if Arc::strong_count(&closing) == 1 && thread.join().is_err() {
-                tracing::error!("the committer panicked");
-            }
+        // The thread ends with the last committer handle; another clone may still hold one.
+        let Some(thread) = thread.filter(|_| Arc::strong_count(&closing) == 1) else { return };
+        if thread.join().is_err() {
+            tracing::error!("the committer panicked");
+        } else if let Err(error) = before::leave(&folder) {
+            tracing::debug!(%error, "the next start will take a little longer");
         }
     }
 }
 
 impl Read for Store {
     fn get(&self, key: &[u8]) -> Result<Option<IVec>> {
-        Read::get(&self.tree, key)
+        Read::get(&self.gate, key)
     }
 
     fn range(&self, from: Vec<u8>, to: Vec<u8>) -> Pairs<'_> {
-        Read::range(&self.tree, from, to)
+        Read::range(&self.gate, from, to)
+    }
+
+    fn first(&self, from: Vec<u8>, to: Vec<u8>) -> Result<Option<Pair>> {
+        Read::first(&self.gate, from, to)
     }
 }

@@ -19,7 +19,7 @@ struct ModelV1 {
     experiments: u32,
 }
 
-fn encode(model: &Model) -> Result<Vec<u8>, CodecError> {
+pub(super) fn encode(model: &Model) -> Result<Vec<u8>, CodecError> {
     codec::encode(
         1,
         &ModelV1 {
@@ -32,7 +32,7 @@ fn encode(model: &Model) -> Result<Vec<u8>, CodecError> {
     )
 }
 
-fn decode(bytes: &[u8]) -> Result<Model, CodecError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Model, CodecError> {
     let stored: ModelV1 = codec::decode_v1(bytes)?;
     Ok(Model {
         id: ModelId(stored.id),
@@ -43,11 +43,11 @@ fn decode(bytes: &[u8]) -> Result<Model, CodecError> {
     })
 }
 
-fn record_key(id: ModelId) -> Vec<u8> {
+pub(super) fn record_key(id: ModelId) -> Vec<u8> {
     Key::new(key::MODEL).id(id.0).done()
 }
 
-fn name_key(project: ProjectId, name: &Name) -> Vec<u8> {
+pub(super) fn name_key(project: ProjectId, name: &Name) -> Vec<u8> {
     Key::new(key::MODEL_NAME).id(project.0).text(name.as_str()).done()
 }
 

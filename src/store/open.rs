@@ -3,16 +3,16 @@
 //! A folder that cannot be opened stays as it was, and an empty store never takes a damaged one's place. Knows the
 //! folder, not the records in it.
 
+use super::before::Before;
 use super::disk::Disk;
+use super::engine::{Engine, EngineError};
+use super::migrate::{self, FORMAT};
 use super::wal::{Found, Wal};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-/// The format that this release writes.
-pub const FORMAT: u32 = 1;
 
 /// Why a data folder was not opened, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,25 @@ pub enum OpenError {
         /// What it says.
         found: String,
     },
+    /// There is nothing there.
+    #[error("{0} is no data folder of trainyard: it has no file named format; give the right one as --data-dir")]
+    Missing(PathBuf),
+    /// A restore into it has not come to its end.
+    #[error(
+        "a restore into {0} was cut short, so what is there is not whole; run trainyard restore again, or remove the folder"
+    )]
+    Unfinished(PathBuf),
+    /// The disk is so full that it cannot be opened.
+    #[error(
+        "the disk that holds the data folder {folder} is full, and the store cannot be opened without some room \
+         ({source}); free 16 MiB on it and start again"
+    )]
+    Full {
+        /// Which folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// It is damaged.
     #[error(
         "the store in {folder} cannot be opened: {cause}; restore a backup, or keep the folder for a repair and start \
@@ -55,6 +74,17 @@ pub enum OpenError {
     },
 }
 
+/// What a folder has to be to be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Anything: a store is made where there is none.
+    Serve,
+    /// There is a store in it.
+    Examine,
+    /// A restore is under way in it.
+    Restore,
+}
+
 /// The settings of the store.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
@@ -62,13 +92,20 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Bytes that are to stay free on the disk.
     pub min_free_bytes: u64,
+    /// Bytes that are set aside behind sled's file, where the file system can do that.
+    pub reserve_bytes: u64,
+    /// What the folder has to be.
+    pub purpose: Purpose,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 4 << 20, min_free_bytes: 64 << 20 }
+        Self { cache_bytes: 4 << 20, min_free_bytes: 64 << 20, reserve_bytes: 8 << 20, purpose: Purpose::Serve }
     }
 }
+
+/// Stands in a folder while a restore is under way in it.
+pub const RESTORING: &str = "restoring";
 
 /// An opened store folder.
 pub(super) struct Opened {
@@ -86,7 +123,12 @@ pub(super) struct Mark(File);
 impl Mark {
     fn open(folder: &Path) -> io::Result<Self> {
         let file = folder.join("mark");
-        Ok(Self(OpenOptions::new().create(true).truncate(false).read(true).write(true).open(file)?))
+        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(file)?;
+        if file.metadata()?.len() == 0 {
+            // From here on it has its place on the disk, however full that gets.
+            file.write_all_at(&[0; 8], 0)?;
+        }
+        Ok(Self(file))
     }
 
     /// The last change that was noted; nought where none was.
@@ -105,53 +147,60 @@ impl Mark {
     }
 }
 
-/// A store up to this size is copied before it is opened, in bytes; copying a larger one would take too long.
-const COPIED: u64 = 32 << 20;
-
 /// Opens the store in `folder`, making it where there is none.
 pub(super) fn open(folder: &Path, options: Options) -> Result<Opened, OpenError> {
     let failed = |what| move |source| OpenError::Folder { folder: folder.to_owned(), what, source };
+    let is_there = |name: &str| folder.join(name).exists();
+    if options.purpose == Purpose::Examine && !is_there("format") && !is_there(RESTORING) {
+        return Err(OpenError::Missing(folder.to_owned()));
+    }
     fs::create_dir_all(folder).map_err(failed("made"))?;
     let lock = lock(folder)?;
-    let is_new = !has_format(folder)?;
-    let store = folder.join("store");
-    let mark = Mark::open(folder).map_err(failed("opened"))?;
-    if is_new {
-        clear_unfinished(folder, &store, &mark)?;
-    } else {
-        check_files(folder, &store)?;
+    if options.purpose != Purpose::Restore && is_there(RESTORING) {
+        return Err(OpenError::Unfinished(folder.to_owned()));
     }
-    mend(&store).map_err(failed("read"))?;
-    let before = Before::keep(folder, &store, is_new).map_err(failed("copied"))?;
-    let db = match open_or_rescue(folder, &store, options) {
+    let format = migrate::format_of(folder)?;
+    let engine = Engine { folder: folder.join("store"), options };
+    let mark = Mark::open(folder).map_err(failed("opened"))?;
+    match format {
+        None => clear_unfinished(folder, &engine.folder, &mark)?,
+        Some(_) => check_files(folder, &engine.folder)?,
+    }
+    engine.mend().map_err(failed("read"))?;
+    let before = Before::keep(folder, &engine.folder, format.is_none()).map_err(failed("copied"))?;
+    let db = match open_or_rescue(folder, &engine) {
         Ok(db) => db,
         Err(error) => {
             before.drop_copy();
             return Err(error);
         }
     };
-    let log = OpenOptions::new().write(true).open(store.join("db")).map_err(failed("opened"))?;
-    let (wal, found) = Wal::open(&store).map_err(failed("opened"))?;
-    if is_new {
-        settle_new(folder, &store, &db).map_err(failed("written"))?;
+    let (wal, found) = Wal::open(&engine.folder).map_err(failed("opened"))?;
+    if format.is_none() {
+        settle_new(folder, &engine.folder, &db).map_err(failed("written"))?;
     }
-    let last_event = match replay(&db, found).and_then(|last| loss(&db, &mark, last)) {
-        Ok(last) => last,
+    let whole = replay(&db, found).and_then(|last| loss(&db, &mark, last));
+    let whole = whole.and_then(|last| Ok((last, migrate::migrate(&db, format.unwrap_or(FORMAT))?)));
+    let (last_event, migrated) = match whole {
+        Ok(whole) => whole,
         Err(cause) => {
             drop(db);
-            before.put_back(&store).map_err(failed("put back"))?;
+            before.put_back(&engine.folder).map_err(failed("put back"))?;
             return Err(OpenError::Damaged { folder: folder.to_owned(), cause });
         }
     };
-    let mut disk = Disk::new(db, log, wal, mark, last_event);
-    disk.checkpoint().map_err(failed("written"))?;
+    let mut disk = Disk::new(db, engine, wal, mark, last_event).map_err(failed("opened"))?;
+    disk.checkpoint().map_err(|trouble| trouble.on_opening(folder))?;
+    if migrated {
+        migrate::write_format(folder).map_err(failed("written"))?;
+    }
     before.drop_copy();
     Ok(Opened { disk, lock })
 }
 
 /// Applies what the write-ahead log has and returns the number of the last change. Says what the store has lost where
 /// that is more than the log can mend.
-fn replay(db: &sled::Db, log: Found) -> Result<u64, String> {
+pub(super) fn replay(db: &sled::Db, log: Found) -> Result<u64, String> {
     let words = |error: sled::Error| error.to_string();
     let found = super::tx::last_event(db).map_err(words)?;
     if found < log.base {
@@ -178,35 +227,6 @@ fn loss(db: &sled::Db, mark: &Mark, last: u64) -> Result<u64, String> {
     }
 }
 
-/// The store as it was before sled opened it, which may change its files.
-struct Before(Option<PathBuf>);
-
-impl Before {
-    fn keep(folder: &Path, store: &Path, is_new: bool) -> io::Result<Self> {
-        let copy = folder.join("store.before");
-        if copy.exists() {
-            fs::remove_dir_all(&copy)?;
-        }
-        if is_new || store.join("db").metadata()?.len() > COPIED {
-            return Ok(Self(None));
-        }
-        copy_folder(store, &copy, false)?;
-        Ok(Self(Some(copy)))
-    }
-
-    fn put_back(self, store: &Path) -> io::Result<()> {
-        let Some(copy) = self.0 else { return Ok(()) };
-        fs::remove_dir_all(store)?;
-        fs::rename(copy, store)
-    }
-
-    fn drop_copy(self) {
-        if let Some(Err(error)) = self.0.map(fs::remove_dir_all) {
-            tracing::warn!(%error, "a copy of the store is left behind");
-        }
-    }
-}
-
 /// How long to try for the lock: a child that a killed server had just begun to start holds it for a moment longer.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -226,19 +246,6 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
 
 /// The first record of every store: one without it has lost its beginning.
 const WITNESS: &[u8] = b"\x01created\0";
-
-/// True where a store was made in `folder` before, which the format file says: it is written last.
-fn has_format(folder: &Path) -> Result<bool, OpenError> {
-    match fs::read_to_string(folder.join("format")) {
-        Ok(text) if text.trim() == FORMAT.to_string() => Ok(true),
-        Ok(text) => {
-            let found: String = text.trim().chars().take(40).collect();
-            Err(OpenError::Newer { folder: folder.to_owned(), found })
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(OpenError::Folder { folder: folder.to_owned(), what: "read", source }),
-    }
-}
 
 /// Sees to it that sled does not begin a new store in the place of one whose files are gone.
 fn check_files(folder: &Path, store: &Path) -> Result<(), OpenError> {
@@ -266,98 +273,47 @@ fn clear_unfinished(folder: &Path, store: &Path, mark: &Mark) -> Result<(), Open
     }
 }
 
-/// Removes snapshots that were being written when the machine went down: sled refuses to open over a damaged one,
-/// and needs none.
-fn mend(store: &Path) -> io::Result<()> {
-    for file in snapshots(store)? {
-        if file.extension().is_some_and(|ending| ending == "generating") {
-            tracing::warn!(file = %file.display(), "removing a snapshot that was never finished");
-            fs::remove_file(file)?;
-        }
-    }
-    Ok(())
-}
-
-fn snapshots(store: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(store) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with("snap.") {
-            found.push(entry.path());
-        }
-    }
-    Ok(found)
-}
-
-fn open_sled(store: &Path, options: Options) -> Result<sled::Db, String> {
-    let config = sled::Config::new()
-        .path(store)
-        .cache_capacity(options.cache_bytes)
-        .mode(sled::Mode::LowSpace)
-        .use_compression(false)
-        // The committer flushes; a timer would only wake an idle machine.
-        .flush_every_ms(None);
-    // sled asserts on some kinds of damage; that is an error here like any other.
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| config.open())) {
-        Ok(Ok(db)) => Ok(db),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("its files contradict each other".to_owned()),
-    }
-}
-
-/// Opens; on damage keeps a copy and tries again without snapshots, which sled can make anew from its log.
-fn open_or_rescue(folder: &Path, store: &Path, options: Options) -> Result<sled::Db, OpenError> {
-    let had_files = store.join("db").exists();
-    let first = match open_sled(store, options) {
-        Ok(db) => return Ok(db),
-        Err(cause) => cause,
-    };
+/// Opens; on damage keeps a copy and tries again without snapshots, which sled can make anew from its log. On a full disk
+/// gives up what is set aside and tries again.
+fn open_or_rescue(folder: &Path, engine: &Engine) -> Result<sled::Db, OpenError> {
+    let had_files = engine.folder.join("db").exists();
+    let failed = |what| move |source| OpenError::Folder { folder: folder.to_owned(), what, source };
+    let full = |source| OpenError::Full { folder: folder.to_owned(), source };
     let damaged = |cause: String| OpenError::Damaged { folder: folder.to_owned(), cause };
+    let first = match engine.open() {
+        Ok(db) => return Ok(db),
+        Err(EngineError::Full(_)) => {
+            engine.give_up_reserve().map_err(failed("written"))?;
+            return engine.open().map_err(|error| match error {
+                EngineError::Full(source) => full(source),
+                EngineError::Damaged(cause) => damaged(cause),
+            });
+        }
+        Err(EngineError::Damaged(cause)) => cause,
+    };
     if !had_files {
         return Err(damaged(first));
     }
     tracing::error!(cause = first, "the store does not open; trying again without its snapshots");
-    let failed = |what| move |source| OpenError::Folder { folder: folder.to_owned(), what, source };
     // Never the copy of an earlier rescue: what is put back has to be this store.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let copy = folder.join(format!("store.damaged-{}", now.as_millis()));
-    copy_folder(store, &copy, true).map_err(failed("copied"))?;
-    for snapshot in snapshots(store).map_err(failed("read"))? {
-        fs::remove_file(snapshot).map_err(failed("written"))?;
-    }
-    match open_sled(store, options) {
+    super::before::copy_folder(&engine.folder, &copy, true).map_err(failed("copied"))?;
+    engine.drop_snapshots().map_err(failed("written"))?;
+    match engine.open() {
         Ok(db) => {
             tracing::warn!(copy = %copy.display(), "the store was opened without its snapshots; a copy of what it was is kept");
             Ok(db)
         }
-        Err(_) => {
-            fs::remove_dir_all(store).map_err(failed("put back"))?;
-            fs::rename(&copy, store).map_err(failed("put back"))?;
-            Err(damaged(first))
+        Err(error) => {
+            fs::remove_dir_all(&engine.folder).map_err(failed("put back"))?;
+            fs::rename(&copy, &engine.folder).map_err(failed("put back"))?;
+            Err(match error {
+                EngineError::Full(source) => full(source),
+                EngineError::Damaged(_) => damaged(first),
+            })
         }
     }
-}
-
-fn copy_folder(from: &Path, to: &Path, durable: bool) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_folder(&entry.path(), &target, durable)?;
-        } else {
-            fs::copy(entry.path(), &target)?;
-            if durable {
-                File::open(&target)?.sync_all()?;
-            }
-        }
-    }
-    if durable { File::open(to)?.sync_all() } else { Ok(()) }
 }
 
 /// Makes a new store's files and names durable: sled syncs neither its `conf` nor its folders.
@@ -374,11 +330,7 @@ fn settle_new(folder: &Path, store: &Path, db: &sled::Db) -> io::Result<()> {
         }
     }
     File::open(store)?.sync_all()?;
-    let draft = folder.join("format.draft");
-    fs::write(&draft, format!("{FORMAT}\n"))?;
-    File::open(&draft)?.sync_all()?;
-    fs::rename(&draft, folder.join("format"))?;
-    File::open(folder)?.sync_all()?;
+    migrate::write_format(folder)?;
     // The folder itself may be new as well.
     if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         File::open(parent)?.sync_all()?;

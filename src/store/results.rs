@@ -36,7 +36,20 @@ struct BestV1 {
     accuracy: String,
 }
 
-fn decode(bytes: &[u8]) -> Result<ExperimentResult, CodecError> {
+pub(super) fn encode(result: &ExperimentResult) -> Result<Vec<u8>, CodecError> {
+    let stored = ResultV1 {
+        experiment: result.experiment.0,
+        dataset: result.dataset.0,
+        version: result.version.into(),
+        run: result.run.0,
+        ordinal: result.ordinal,
+        accuracy: result.accuracy.text().to_owned(),
+        validation_loss: result.validation_loss,
+    };
+    codec::encode(1, &stored)
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<ExperimentResult, CodecError> {
     let stored: ResultV1 = codec::decode_v1(bytes)?;
     Ok(ExperimentResult {
         experiment: ExperimentId(stored.experiment),
@@ -49,7 +62,20 @@ fn decode(bytes: &[u8]) -> Result<ExperimentResult, CodecError> {
     })
 }
 
-fn decode_best(bytes: &[u8]) -> Result<Best, CodecError> {
+pub(super) fn encode_best(best: &Best) -> Result<Vec<u8>, CodecError> {
+    let stored = BestV1 {
+        run: best.run.0,
+        dataset: best.dataset.0,
+        dataset_name: best.dataset_name.clone(),
+        experiment: best.experiment.0,
+        experiment_name: best.experiment_name.clone(),
+        parameters: (&best.parameters).into(),
+        accuracy: best.accuracy.text().to_owned(),
+    };
+    codec::encode(1, &stored)
+}
+
+pub(super) fn decode_best(bytes: &[u8]) -> Result<Best, CodecError> {
     let stored: BestV1 = codec::decode_v1(bytes)?;
     Ok(Best {
         run: RunId(stored.run),
@@ -80,11 +106,11 @@ impl Scope {
     }
 }
 
-fn result_key(experiment: ExperimentId, dataset: DatasetId) -> Vec<u8> {
+pub(super) fn result_key(experiment: ExperimentId, dataset: DatasetId) -> Vec<u8> {
     Key::new(key::RESULT).id(experiment.0).id(dataset.0).done()
 }
 
-fn best_key(model: ModelId) -> Vec<u8> {
+pub(super) fn best_key(model: ModelId) -> Vec<u8> {
     Key::new(key::BEST).id(model.0).done()
 }
 
@@ -97,7 +123,7 @@ fn score_prefix(scope: Scope, accuracy: f64) -> Key {
     Key::new(key::SCORE).id(scope.id()).id(!accuracy.abs().to_bits())
 }
 
-fn score_key(scope: Scope, result: &ExperimentResult) -> Vec<u8> {
+pub(super) fn score_key(scope: Scope, result: &ExperimentResult) -> Vec<u8> {
     let prefix = score_prefix(scope, result.accuracy.value());
     let loss = match result.validation_loss {
         Some(loss) => prefix.byte(WITH_LOSS).id(ascending(loss)),
@@ -112,6 +138,11 @@ fn ascending(value: f64) -> u64 {
     if value.is_sign_negative() { !bits } else { bits | 1 << 63 }
 }
 
+/// The best result of every model that has one.
+pub fn bests(reader: &impl Read) -> impl Iterator<Item = Result<Best>> + '_ {
+    reader.prefix(Key::new(key::BEST).done()).map(|pair| decode_best(&pair?.1).map_err(damaged("best result")))
+}
+
 /// The best result: of a model as one look-up, of an experiment as a handful.
 ///
 /// # Errors
@@ -123,7 +154,7 @@ pub fn best(reader: &impl Read, scope: Scope) -> Result<Option<Best>> {
     }
 }
 
-fn recorded(reader: &impl Read, model: ModelId) -> Result<Option<Best>> {
+pub(super) fn recorded(reader: &impl Read, model: ModelId) -> Result<Option<Best>> {
     reader.get(&best_key(model))?.map(|bytes| decode_best(&bytes).map_err(damaged("best result"))).transpose()
 }
 
@@ -152,7 +183,7 @@ pub fn of_experiment(reader: &impl Read, experiment: ExperimentId) -> Result<Vec
 /// # Errors
 /// `internal` where the store cannot be read.
 pub fn record(tx: &mut Tx<'_>, model: ModelId, result: &ExperimentResult) -> Result<()> {
-    let scopes = [Scope::Model(model), Scope::Experiment(result.experiment)];
+    let scopes = scopes(model, result.experiment);
     if let Some(earlier) = get(tx, result.experiment, result.dataset)? {
         if earlier.run > result.run {
             return Ok(());
@@ -161,27 +192,28 @@ pub fn record(tx: &mut Tx<'_>, model: ModelId, result: &ExperimentResult) -> Res
             tx.delete(score_key(scope, &earlier));
         }
     }
-    let stored = ResultV1 {
-        experiment: result.experiment.0,
-        dataset: result.dataset.0,
-        version: result.version.into(),
-        run: result.run.0,
-        ordinal: result.ordinal,
-        accuracy: result.accuracy.text().to_owned(),
-        validation_loss: result.validation_loss,
-    };
-    tx.put(result_key(result.experiment, result.dataset), codec::encode(1, &stored))?;
-    let mut pointer = [0; 16];
-    pointer[..8].copy_from_slice(&result.experiment.0.to_be_bytes());
-    pointer[8..].copy_from_slice(&result.dataset.0.to_be_bytes());
+    tx.put(result_key(result.experiment, result.dataset), encode(result))?;
     for scope in scopes {
-        tx.mark(score_key(scope, result), &pointer);
+        tx.mark(score_key(scope, result), &pointer(result));
     }
     write_best(tx, model)
 }
 
+/// Where a result has its scores.
+pub(super) fn scopes(model: ModelId, experiment: ExperimentId) -> [Scope; 2] {
+    [Scope::Model(model), Scope::Experiment(experiment)]
+}
+
+/// What a score leads to.
+pub(super) fn pointer(result: &ExperimentResult) -> [u8; 16] {
+    let mut pointer = [0; 16];
+    pointer[..8].copy_from_slice(&result.experiment.0.to_be_bytes());
+    pointer[8..].copy_from_slice(&result.dataset.0.to_be_bytes());
+    pointer
+}
+
 /// Which result of `scope` is the best one.
-fn winner(reader: &impl Read, scope: Scope) -> Result<Option<ExperimentResult>> {
+pub(super) fn winner(reader: &impl Read, scope: Scope) -> Result<Option<ExperimentResult>> {
     let all = Key::new(key::SCORE).id(scope.id()).done();
     let Some((_, first)) = reader.first(all.clone(), key::after_prefix(&all))? else { return Ok(None) };
     let winner = pointed(reader, &first)?;
@@ -204,7 +236,7 @@ fn pointed(reader: &impl Read, pointer: &[u8]) -> Result<ExperimentResult> {
         .ok_or_else(|| Error::internal(format!("the result of {experiment} on {dataset} is indexed but not stored")))
 }
 
-fn describe(reader: &impl Read, winner: &ExperimentResult) -> Result<Best> {
+pub(super) fn describe(reader: &impl Read, winner: &ExperimentResult) -> Result<Best> {
     let experiment = super::experiments::get(reader, winner.experiment)?
         .ok_or_else(|| Error::internal(format!("{} has a result but is not stored", winner.experiment)))?;
     let dataset = super::datasets::must_get(reader, winner.dataset)?;
@@ -229,16 +261,7 @@ fn write_best(tx: &mut Tx<'_>, model: ModelId) -> Result<()> {
         return Ok(());
     }
     let best = describe(tx, &winner)?;
-    let stored = BestV1 {
-        run: best.run.0,
-        dataset: best.dataset.0,
-        dataset_name: best.dataset_name,
-        experiment: best.experiment.0,
-        experiment_name: best.experiment_name,
-        parameters: (&best.parameters).into(),
-        accuracy: best.accuracy.text().to_owned(),
-    };
-    tx.put(best_key(model), codec::encode(1, &stored))
+    tx.put(best_key(model), encode_best(&best))
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ fn encode(run: &Run) -> Result<Vec<u8>, CodecError> {
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<Run, CodecError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Run, CodecError> {
     let (stored, timeout_seconds): (RunV1, _) = match codec::open(bytes)? {
         (1, body) => (codec::payload(body)?, None),
         (2, body) => codec::payload(body).map(|stored: RunV2| (stored.run, Some(stored.timeout_seconds)))?,
@@ -147,11 +147,11 @@ fn decode(bytes: &[u8]) -> Result<Run, CodecError> {
     })
 }
 
-fn record_key(id: RunId) -> Vec<u8> {
+pub(super) fn record_key(id: RunId) -> Vec<u8> {
     Key::new(key::RUN).id(id.0).done()
 }
 
-fn lease_key(id: RunId) -> Vec<u8> {
+pub(super) fn lease_key(id: RunId) -> Vec<u8> {
     Key::new(key::LEASE).id(id.0).done()
 }
 
@@ -201,6 +201,13 @@ fn listed(reader: &impl Read, prefix: Key, after: Option<RunId>, limit: usize) -
 /// `internal` where the store cannot be read.
 pub fn of_sweep(reader: &impl Read, sweep: SweepId, after: Option<RunId>, limit: usize) -> Result<Vec<Run>> {
     listed(reader, Key::new(key::RUN_OF_SWEEP).id(sweep.0), after, limit)
+}
+
+/// The runs that are over, in the order of submission.
+pub fn finished(reader: &impl Read) -> impl Iterator<Item = Result<RunId>> + '_ {
+    let all = reader.prefix(Key::new(key::RUN).done());
+    let over = |run: &Result<Run>| run.as_ref().map_or(true, |run| matches!(run.state, RunState::Done { .. }));
+    all.map(|pair| decode(&pair?.1).map_err(damaged("run"))).filter(over).map(|run| Ok(run?.id))
 }
 
 /// The runs that have a slot, or had one when the server went down.

@@ -9,15 +9,15 @@ use crate::domain::ids::{AccountId, ModelId};
 const VIEW: u8 = 1;
 const EDIT: u8 = 2;
 
-fn key_of(model: ModelId, account: AccountId) -> Vec<u8> {
+pub(super) fn key_of(model: ModelId, account: AccountId) -> Vec<u8> {
     Key::new(key::SHARE).id(model.0).id(account.0).done()
 }
 
-fn with_key(account: AccountId, model: ModelId) -> Vec<u8> {
+pub(super) fn with_key(account: AccountId, model: ModelId) -> Vec<u8> {
     Key::new(key::SHARED_WITH).id(account.0).id(model.0).done()
 }
 
-fn read(bytes: &[u8]) -> Result<Share> {
+pub(super) fn read(bytes: &[u8]) -> Result<Share> {
     match bytes {
         [VIEW] => Ok(Share::View),
         [EDIT] => Ok(Share::Edit),

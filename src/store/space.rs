@@ -1,13 +1,35 @@
-//! Room on the disk: a free-space mark below which nothing new is accepted, and a ballast file to give up in need.
+//! Room on the disk: a free-space mark below which nothing new is accepted, room that sled's file has ahead of it, and a
+//! ballast file to give up when the store is opened.
 //!
-//! sled cannot reopen on a full disk, so a full disk has to be kept from happening. Knows nothing of records.
+//! sled can neither go on nor open on a full disk, so a full disk has to be kept from it. Knows nothing of records.
 
+use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// What is kept in the ballast file.
 pub const BALLAST_BYTES: u64 = 8 << 20;
+
+/// What sled may need to open: a snapshot of its page table, and a segment.
+const OPENING: u64 = 16 << 20;
+
+/// Where in a file to begin setting room aside, counted back from its end: what was written last may have gaps.
+const BACK: u64 = 1 << 20;
+
+/// True for an error that says that there is no room.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Bytes that this process may still write below `folder`.
+///
+/// # Errors
+/// Where the file system does not say.
+pub fn free_under(folder: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(folder)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
 
 /// The disk under a data folder.
 #[derive(Debug)]
@@ -27,13 +49,17 @@ impl Space {
     /// # Errors
     /// Where the file system does not say.
     pub fn free(&self) -> io::Result<u64> {
-        let stat = rustix::fs::statvfs(&self.folder)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        free_under(&self.folder)
     }
 
     /// True while new things may be stored. A file system that does not say is taken at its word when it is full.
     pub fn has_room(&self) -> bool {
         self.free().map_or(true, |free| free >= self.mark)
+    }
+
+    /// True where a store can be opened without touching the ballast.
+    pub fn has_room_to_open(&self) -> bool {
+        self.free().is_ok_and(|free| free >= OPENING)
     }
 
     fn ballast(&self) -> PathBuf {
@@ -55,7 +81,7 @@ impl Space {
 
     fn make_ballast(&self) -> io::Result<()> {
         let file = File::create(self.ballast())?;
-        match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, BALLAST_BYTES) {
+        match fallocate(&file, FallocateFlags::empty(), 0, BALLAST_BYTES) {
             Ok(()) => Ok(()),
             // A file system that cannot reserve room gets real bytes.
             Err(rustix::io::Errno::OPNOTSUPP) => {
@@ -70,10 +96,64 @@ impl Space {
     /// Gives the ballast up, so that what was accepted can be finished.
     pub fn release_ballast(&self) {
         match std::fs::remove_file(self.ballast()) {
-            Ok(()) => tracing::warn!("the disk is full: the ballast file was given up"),
+            Ok(()) => tracing::warn!("the disk is nearly full: the ballast file was given up"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::warn!(%error, "the ballast file could not be removed"),
         }
+    }
+}
+
+/// Room that a growing file has ahead: blocks behind its end, which no other file can take.
+#[derive(Debug)]
+pub struct Reserve {
+    bytes: u64,
+    /// How long the file was when it was last looked at.
+    length: u64,
+    /// Up to where there are blocks; nought where that is not known.
+    until: u64,
+}
+
+impl Reserve {
+    /// So much; nothing is set aside before [`keep`](Self::keep).
+    pub fn new(bytes: u64) -> Self {
+        Self { bytes, length: 0, until: 0 }
+    }
+
+    /// True while the room is there, as far as is known.
+    pub fn is_there(&self) -> bool {
+        self.bytes == 0 || self.until > 0
+    }
+
+    /// Sets room aside where too little is left of it. Returns whether it is there; a file system that cannot do this is
+    /// taken at its word.
+    pub fn keep(&mut self, file: &File) -> bool {
+        let Ok(length) = file.metadata().map(|file| file.len()) else { return self.is_there() };
+        // A file that was cut lost what was behind its end.
+        let is_enough = length >= self.length && length + self.bytes / 2 <= self.until;
+        self.length = length;
+        if self.bytes == 0 || is_enough {
+            return true;
+        }
+        let (from, until) = (length.saturating_sub(BACK), length + self.bytes);
+        let kept = fallocate(file, FallocateFlags::KEEP_SIZE, from, until - from).map_err(io::Error::from);
+        match kept {
+            Err(error) if is_full(&error) => {
+                if self.until > 0 {
+                    tracing::warn!("the disk is full: nothing new is accepted until there is room");
+                }
+                self.until = 0;
+            }
+            _ => self.until = until,
+        }
+        self.is_there()
+    }
+
+    /// Gives back what is set aside behind the end of `file`, so that others can use it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn give_up(file: &File) -> io::Result<()> {
+        file.set_len(file.metadata()?.len())
     }
 }
 

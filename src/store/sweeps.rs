@@ -18,7 +18,7 @@ struct SweepV1 {
     runs: u32,
 }
 
-fn decode(bytes: &[u8]) -> Result<Sweep, CodecError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Sweep, CodecError> {
     let stored: SweepV1 = codec::decode_v1(bytes)?;
     Ok(Sweep {
         id: SweepId(stored.id),
@@ -29,7 +29,7 @@ fn decode(bytes: &[u8]) -> Result<Sweep, CodecError> {
     })
 }
 
-fn record_key(id: SweepId) -> Vec<u8> {
+pub(super) fn record_key(id: SweepId) -> Vec<u8> {
     Key::new(key::SWEEP).id(id.0).done()
 }
 

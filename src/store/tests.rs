@@ -20,7 +20,7 @@ use std::fmt::Write;
 
 fn scratch() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options { cache_bytes: 1 << 20, min_free_bytes: 0 };
+    let options = Options { cache_bytes: 1 << 20, min_free_bytes: 0, ..Options::default() };
     let store = Store::open(folder.path(), options).unwrap();
     (folder, store)
 }
@@ -221,35 +221,101 @@ fn format_1_is_read_as_it_was_meant() {
         Ok(())
     });
     loaded.wait().unwrap();
-    assert_eq!(models::named(&store, Actor::LOCAL.project, &model().name).unwrap(), model());
-    assert_eq!(experiments::page(&store, ModelId(1024), 0, 9).unwrap(), [experiment(1030, 0)]);
+    is_as_it_was_meant(&store);
+}
+
+/// What `write_one_of_each` wrote.
+fn is_as_it_was_meant(store: &Store) {
+    assert_eq!(models::named(store, Actor::LOCAL.project, &model().name).unwrap(), model());
+    assert_eq!(experiments::page(store, ModelId(1024), 0, 9).unwrap(), [experiment(1030, 0)]);
     let states: Vec<_> =
-        runs::page(&store, ModelId(1024), None, 9).unwrap().iter().map(|run| run.state.name()).collect();
+        runs::page(store, ModelId(1024), None, 9).unwrap().iter().map(|run| run.state.name()).collect();
     assert_eq!(states, ["queued", "running", "succeeded", "failed", "cancelled", "queued"]);
-    assert_eq!((runs::queued(&store).unwrap(), runs::running(&store).unwrap()), (2, 1));
-    let best = results::best(&store, Scope::Model(ModelId(1024))).unwrap().unwrap();
+    assert_eq!((runs::queued(store).unwrap(), runs::running(store).unwrap()), (2, 1));
+    let best = results::best(store, Scope::Model(ModelId(1024))).unwrap().unwrap();
     assert_eq!(
         (best.accuracy.text(), best.experiment_name.as_str(), best.dataset_name.as_str()),
         ("0.9720", "default_1", "")
     );
-    let copy = datasets::must_get(&store, DatasetId(1026)).unwrap();
+    let copy = datasets::must_get(store, DatasetId(1026)).unwrap();
     let page = store.page(copy.head_version(), None, 10).unwrap();
     assert_eq!(page.entries, [entry(Some("seven"), "7.png", 7)]);
-    assert_eq!(events::page(&store, 0, 10).unwrap().len(), 2);
-    assert_eq!(events::audit(&store, 0, 10).unwrap().len(), 1);
-    let swept = runs::of_sweep(&store, SweepId(1051), None, 9).unwrap();
+    assert_eq!(events::page(store, 0, 10).unwrap().len(), 2);
+    assert_eq!(events::audit(store, 0, 10).unwrap().len(), 1);
+    let swept = runs::of_sweep(store, SweepId(1051), None, 9).unwrap();
     assert_eq!(swept.iter().map(|run| run.spec.timeout_seconds).collect::<Vec<_>>(), [Some(60)]);
-    assert!(queue::is_paused(&store).unwrap());
-    assert_eq!(sweeps::held(&store).unwrap(), [SweepId(1051)]);
-    let ann = accounts::named(&store, &Name::parse("name", "ann").unwrap()).unwrap().unwrap();
-    assert_eq!((ann.role, accounts::count(&store).unwrap()), (Role::Admin, 1));
-    assert_eq!(tokens::by_hash(&store, &[8; 32]).unwrap().unwrap().label, "laptop");
-    assert_eq!(shares::get(&store, ModelId(1024), ann.id).unwrap(), Some(Share::Edit));
-    assert_eq!(webhooks::page(&store, 9).unwrap()[0].topics, Topic::ALL);
-    assert_eq!(webhooks::delivery(&store, WebhookId(1072)).unwrap().told, 1);
-    assert_eq!(logs::get(&store, RunId(1062)).unwrap().unwrap(), b"accuracy: 0.9720\n");
-    assert_eq!(sweeps::get(&store, SweepId(1050)).unwrap().unwrap().runs, 27);
-    assert_eq!(blobs::get(&store, ContentHash([7; 32])).unwrap().unwrap().references, 1);
+    assert!(queue::is_paused(store).unwrap());
+    assert_eq!(sweeps::held(store).unwrap(), [SweepId(1051)]);
+    let ann = accounts::named(store, &Name::parse("name", "ann").unwrap()).unwrap().unwrap();
+    assert_eq!((ann.role, accounts::count(store).unwrap()), (Role::Admin, 1));
+    assert_eq!(tokens::by_hash(store, &[8; 32]).unwrap().unwrap().label, "laptop");
+    assert_eq!(shares::get(store, ModelId(1024), ann.id).unwrap(), Some(Share::Edit));
+    assert_eq!(webhooks::page(store, 9).unwrap()[0].topics, Topic::ALL);
+    assert_eq!(webhooks::delivery(store, WebhookId(1072)).unwrap().told, 1);
+    assert_eq!(logs::get(store, RunId(1062)).unwrap().unwrap(), b"accuracy: 0.9720\n");
+    assert_eq!(sweeps::get(store, SweepId(1050)).unwrap().unwrap().runs, 27);
+    assert_eq!(blobs::get(store, ContentHash([7; 32])).unwrap().unwrap().references, 1);
+}
+
+const GOLDEN_FOLDER: &str = "tests/data/format1/folder.txt";
+
+/// Files as text: a line `name length`, then lines `offset bytes` for what is not nought.
+fn packed(folder: &Path, files: &[&str]) -> String {
+    let mut text = String::new();
+    for file in files {
+        let bytes = std::fs::read(folder.join(file)).unwrap();
+        writeln!(text, "{file} {}", bytes.len()).unwrap();
+        for (number, line) in bytes.chunks(64).enumerate().filter(|(_, line)| line.iter().any(|byte| *byte != 0)) {
+            writeln!(text, "  {} {}", 64 * number, hex(line)).unwrap();
+        }
+    }
+    text
+}
+
+fn unpack(text: &str, folder: &Path) {
+    let mut file: Option<(String, Vec<u8>)> = None;
+    let write = |file: Option<(String, Vec<u8>)>| {
+        if let Some((name, bytes)) = file {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+    };
+    for line in text.lines() {
+        let (first, second) = line.trim_start().split_once(' ').unwrap();
+        if line.starts_with(' ') {
+            let (at, bytes) = (first.parse::<usize>().unwrap(), unhex(second));
+            file.as_mut().unwrap().1[at..at + bytes.len()].copy_from_slice(&bytes);
+        } else {
+            write(file.replace((first.to_owned(), vec![0; second.parse().unwrap()])));
+        }
+    }
+    write(file);
+}
+
+#[test]
+fn a_folder_of_format_1_opens_whether_its_server_was_stopped_or_killed() {
+    let options = Options { cache_bytes: 1 << 20, min_free_bytes: 0, ..Options::default() };
+    if std::env::var_os(WRITE).is_some() {
+        let (folder, store) = scratch();
+        store.write(write_one_of_each).wait().unwrap();
+        // The write-ahead log has it, and sled has not yet: as a server leaves it that is killed now.
+        let files = ["format", "mark", "store/conf", "store/db", "store/wal"];
+        let snapshot = std::fs::read_dir(folder.path().join("store")).unwrap();
+        let snapshots: Vec<String> = snapshot
+            .map(|entry| format!("store/{}", entry.unwrap().file_name().to_string_lossy()))
+            .filter(|name| name.contains("snap."))
+            .collect();
+        let files: Vec<&str> = files.into_iter().chain(snapshots.iter().map(String::as_str)).collect();
+        std::fs::write(GOLDEN_FOLDER, packed(folder.path(), &files)).unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    unpack(&std::fs::read_to_string(GOLDEN_FOLDER).unwrap(), folder.path());
+    for _ in 0..2 {
+        let store = Store::open(folder.path(), options).unwrap();
+        is_as_it_was_meant(&store);
+        store.close();
+    }
 }
 
 #[test]
@@ -270,7 +336,7 @@ fn leftover_snapshots_are_mended_and_a_damaged_store_is_left_alone() {
     store.close();
     let inside = folder.path().join("store");
     std::fs::write(inside.join("snap.0000000000000100.generating"), "half").unwrap();
-    let options = Options { cache_bytes: 1 << 20, min_free_bytes: 0 };
+    let options = Options { cache_bytes: 1 << 20, min_free_bytes: 0, ..Options::default() };
     let store = Store::open(folder.path(), options).unwrap();
     assert_eq!(dump(&store), before);
     store.close();
@@ -380,4 +446,77 @@ proptest! {
             prop_assert_eq!(read, entries);
         }
     }
+}
+
+/// A small file system, or `None` where none can be mounted.
+fn small_disk(folder: &Path, size: u64) -> Option<()> {
+    let options = std::ffi::CString::new(format!("size={size}m")).unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    let mounted = rustix::mount::mount("trainyard-test", folder, "tmpfs", flags, options.as_c_str());
+    mounted.inspect_err(|error| println!("skipped: sled on a full disk, because nothing can be mounted: {error}")).ok()
+}
+
+#[test]
+fn a_store_whose_sled_met_a_full_disk_is_opened_again_in_the_same_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(()) = small_disk(folder.path(), 48) else { return };
+    // Nothing is set aside, so sled meets it.
+    let options = Options { cache_bytes: 1 << 20, min_free_bytes: 0, reserve_bytes: 0, ..Options::default() };
+    let store = Store::open(folder.path(), options).unwrap();
+    let key = |number: u32| [&[0xe0][..], &number.to_be_bytes()].concat();
+    let write = |number: u32| {
+        let key = key(number);
+        store.settle(move |tx| {
+            tx.mark(key, &number.to_le_bytes().repeat(200));
+            Ok(())
+        })
+    };
+    let mut last = 0;
+    for number in 0..500 {
+        write(number).wait().unwrap();
+        last = number;
+    }
+    let filler = folder.path().join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    while std::io::Write::write_all(&mut file, &[7; 4096]).is_ok() {}
+    // A snapshot of before goes on through all of it.
+    let snapshot = store.snapshot();
+    let known = last;
+    let mut refused = None;
+    while refused.is_none() && last < 50_000 {
+        match write(last + 1).wait() {
+            Ok(()) => last += 1,
+            Err(error) => refused = Some(error),
+        }
+        if *store.health().borrow() == Some(Failure::Full) {
+            let found = Read::get(&store, &key(last)).unwrap().unwrap();
+            assert_eq!(found, last.to_le_bytes().repeat(200), "what was answered is shown, though sled refused it");
+        }
+    }
+    assert_eq!(refused.unwrap().code, crate::domain::error::Code::DiskFull);
+    assert_eq!(*store.health().borrow(), Some(Failure::Full));
+    assert!(last > known, "what ends earlier work still went into the write-ahead log");
+    let growth = store.write(|tx| tx.set_counter("x", 1)).wait();
+    assert_eq!(growth.unwrap_err().code, crate::domain::error::Code::DiskFull);
+    drop(file);
+    std::fs::remove_file(&filler).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut health = store.health();
+    let healthy = health.wait_for(Option::is_none);
+    runtime.block_on(async {
+        tokio::time::timeout(std::time::Duration::from_secs(20), healthy).await.unwrap().unwrap();
+    });
+    for number in [0, known, known + 1, last] {
+        assert_eq!(Read::get(&store, &key(number)).unwrap().unwrap(), number.to_le_bytes().repeat(200));
+    }
+    store.write(|tx| tx.set_counter("x", 1)).wait().unwrap();
+    write(last + 1).wait().unwrap();
+    assert_eq!(snapshot.prefix(vec![0xe0]).count() as u32, known + 1);
+    drop(snapshot);
+    store.close();
+    let store = Store::open(folder.path(), options).unwrap();
+    assert_eq!(store.prefix(vec![0xe0]).count() as u32, last + 2);
+    assert!(store.prefix(vec![0xe0]).all(|pair| pair.is_ok()));
+    drop(store);
+    rustix::mount::unmount(folder.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
 }

@@ -45,7 +45,7 @@ fn encode(token: &Token) -> Result<Vec<u8>, CodecError> {
     codec::encode(1, &stored)
 }
 
-fn decode(bytes: &[u8]) -> Result<Token, CodecError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Token, CodecError> {
     let stored: TokenV1 = codec::decode_v1(bytes)?;
     Ok(Token {
         id: TokenId(stored.id),
@@ -62,15 +62,15 @@ fn decode(bytes: &[u8]) -> Result<Token, CodecError> {
     })
 }
 
-fn record_key(id: TokenId) -> Vec<u8> {
+pub(super) fn record_key(id: TokenId) -> Vec<u8> {
     Key::new(key::TOKEN).id(id.0).done()
 }
 
-fn hash_key(hash: &[u8; 32]) -> Vec<u8> {
+pub(super) fn hash_key(hash: &[u8; 32]) -> Vec<u8> {
     Key::new(key::TOKEN_HASH).bytes(hash).done()
 }
 
-fn owned_key(account: AccountId, id: TokenId) -> Vec<u8> {
+pub(super) fn owned_key(account: AccountId, id: TokenId) -> Vec<u8> {
     Key::new(key::TOKEN_OF_ACCOUNT).id(account.0).id(id.0).done()
 }
 

@@ -12,7 +12,7 @@ use crate::domain::stamp::Timestamp;
 use sled::IVec;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 
 /// A key and its value.
 pub type Pair = (Vec<u8>, IVec);
@@ -67,50 +67,10 @@ pub fn damaged(family: &'static str) -> impl Fn(CodecError) -> Error {
 }
 
 pub(super) fn failed(error: sled::Error) -> Error {
-    Error::internal(format!("the store cannot be read: {error}"))
-}
-
-/// Lets readers see a batch as a whole or not at all. sled's own batches do that as well, but each writes to the disk
-/// twice and wakes every thread that sled has.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Gate(Arc<RwLock<()>>);
-
-impl Gate {
-    /// Applies what is durable elsewhere.
-    pub fn apply(&self, tree: &sled::Tree, writes: &Writes) -> Result<(), sled::Error> {
-        let _closed = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        writes.iter().try_for_each(|(key, write)| match write {
-            Some(value) => tree.insert(key, value).map(drop),
-            None => tree.remove(key).map(drop),
-        })
-    }
-}
-
-/// The tree as readers see it while others write.
-#[derive(Debug, Clone)]
-pub(super) struct Gated {
-    pub tree: sled::Tree,
-    pub gate: Gate,
-}
-
-impl Gated {
-    fn open(&self) -> RwLockReadGuard<'_, ()> {
-        self.gate.0.read().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Read for Gated {
-    fn get(&self, key: &[u8]) -> Result<Option<IVec>> {
-        let _open = self.open();
-        Read::get(&self.tree, key)
-    }
-
-    fn range(&self, from: Vec<u8>, to: Vec<u8>) -> Pairs<'_> {
-        let mut pairs = Read::range(&self.tree, from, to);
-        Box::new(std::iter::from_fn(move || {
-            let _open = self.open();
-            pairs.next()
-        }))
+    match &error {
+        // sled repeats what kept it from writing.
+        sled::Error::Io(cause) if super::space::is_full(cause) => super::worker::disk_full().because(error),
+        _ => Error::internal(format!("the store cannot be read: {error}")),
     }
 }
 
@@ -142,16 +102,28 @@ pub(super) type Writes = BTreeMap<Vec<u8>, Option<IVec>>;
 /// What a transaction lies over: the tree, and what is on its way there.
 #[derive(Debug)]
 pub(super) struct Base {
-    tree: sled::Tree,
+    /// `None` where sled could not be opened again.
+    tree: Option<sled::Tree>,
     /// On its way, the newest.
     pub written: Arc<Writes>,
     /// On its way and nearly there.
     pub syncing: Arc<Writes>,
+    /// What sled refused.
+    pub refused: Arc<Writes>,
 }
 
 impl Base {
     pub fn new(tree: sled::Tree) -> Self {
-        Self { tree, written: Arc::default(), syncing: Arc::default() }
+        Self { tree: Some(tree), written: Arc::default(), syncing: Arc::default(), refused: Arc::default() }
+    }
+
+    /// Lets go of the tree, so that sled can be closed.
+    pub fn let_go(&mut self) {
+        self.tree = None;
+    }
+
+    fn tree(&self) -> Result<&sled::Tree> {
+        self.tree.as_ref().ok_or_else(super::worker::disk_full)
     }
 }
 
@@ -175,8 +147,8 @@ impl<'a> Tx<'a> {
     }
 
     /// What lies over the tree, the newest first.
-    fn layers(&self) -> [&Writes; 3] {
-        [&self.writes, &self.base.written, &self.base.syncing]
+    fn layers(&self) -> [&Writes; 4] {
+        [&self.writes, &self.base.written, &self.base.syncing, &self.base.refused]
     }
 
     /// Runs one writer; takes back what it wrote where it fails.
@@ -284,7 +256,7 @@ impl Read for Tx<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<IVec>> {
         match self.layers().into_iter().find_map(|layer| layer.get(key)) {
             Some(write) => Ok(write.clone()),
-            None => Read::get(&self.base.tree, key),
+            None => Read::get(self.base.tree()?, key),
         }
     }
 
@@ -294,7 +266,8 @@ impl Read for Tx<'_> {
         }
         let bounds = (Bound::Included(from.clone()), Bound::Excluded(to.clone()));
         let mut layers = self.layers().map(|layer| layer.range::<Vec<u8>, _>(bounds.clone()).peekable());
-        let mut stored = Read::range(&self.base.tree, from, to).peekable();
+        let stored = self.base.tree().map(|tree| Read::range(tree, from, to));
+        let mut stored = stored.unwrap_or_else(|error| Box::new(std::iter::once(Err(error)))).peekable();
         Box::new(std::iter::from_fn(move || {
             loop {
                 let below = match stored.peek() {
@@ -324,6 +297,7 @@ impl Read for Tx<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gate::Gate;
     use super::*;
     use proptest::prelude::*;
 
@@ -394,7 +368,7 @@ mod tests {
             let (writes, _) = tx.finish();
             // Applying a layer again, late, does no harm as long as the later ones follow.
             for layer in [&base.syncing, &base.written, &Arc::new(writes)] {
-                Gate::default().apply(&db, layer).unwrap();
+                Gate::new((*db).clone()).apply(layer).unwrap();
             }
             let tree: &sled::Tree = &db;
             prop_assert_eq!(&pairs(tree), &model);

@@ -84,6 +84,14 @@ impl Wal {
         Ok((Self { file: Arc::new(file), generation, base: 0, number: 0, end: 0, record: Vec::new() }, found))
     }
 
+    /// What the log of `store` holds.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn read(store: &Path) -> io::Result<Found> {
+        Ok(read(&std::fs::read(store.join("wal"))?))
+    }
+
     /// The file, to be synced.
     pub fn file(&self) -> Arc<File> {
         Arc::clone(&self.file)
@@ -111,6 +119,11 @@ impl Wal {
     /// True when a checkpoint should come before much more is written.
     pub fn is_due(&self) -> bool {
         self.end >= DUE
+    }
+
+    /// True when more than the file's first size would be needed soon.
+    pub fn is_full(&self) -> bool {
+        self.end >= SIZE - DUE
     }
 
     /// Writes a record. It is durable once the file is synced.

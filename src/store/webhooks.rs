@@ -35,7 +35,7 @@ struct DeliveryV1 {
     last_delivered_at: Option<u64>,
 }
 
-fn decode(bytes: &[u8]) -> Result<Webhook, CodecError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Webhook, CodecError> {
     let stored: WebhookV1 = codec::decode_v1(bytes)?;
     let topic = |topic: TopicV1| match topic {
         TopicV1::RunFinished => Topic::RunFinished,
@@ -51,7 +51,7 @@ fn decode(bytes: &[u8]) -> Result<Webhook, CodecError> {
     })
 }
 
-fn decode_delivery(bytes: &[u8]) -> Result<Delivery, CodecError> {
+pub(super) fn decode_delivery(bytes: &[u8]) -> Result<Delivery, CodecError> {
     let stored: DeliveryV1 = codec::decode_v1(bytes)?;
     Ok(Delivery {
         told: stored.told,
@@ -62,7 +62,7 @@ fn decode_delivery(bytes: &[u8]) -> Result<Delivery, CodecError> {
     })
 }
 
-fn record_key(id: WebhookId) -> Vec<u8> {
+pub(super) fn record_key(id: WebhookId) -> Vec<u8> {
     Key::new(key::WEBHOOK).id(id.0).done()
 }
 

@@ -29,6 +29,7 @@ def parser(name: str, about: str, rounds: int) -> argparse.ArgumentParser:
     options.add_argument("--rounds", type=int, default=rounds, help="how many rounds")
     options.add_argument("--seed", type=int, default=None, help="repeats a campaign's random choices")
     options.add_argument("--concurrency", type=int, default=2, help="runs at once")
+    options.add_argument("--writers", type=int, default=3, help="uploads at once, beside submissions and looks")
     options.add_argument("--keep", action="store_true", help="keep the folder though all is well")
     return options
 
@@ -46,7 +47,7 @@ class Campaign:
         self.server = Server(options.bin.resolve(), self.work, self.work / "data", options.concurrency)
         self.client = Client(self.server)
         self.ledger, self.violations = Ledger(), Violations()
-        self.load = Load(self.client, self.ledger, self.violations, options.seed)
+        self.load = Load(self.client, self.ledger, self.violations, options.seed, options.writers)
         self.checks = Checks(self.client, self.ledger, self.violations)
         self.stats: dict[str, int | float | str] = {}
         self.round = 0
@@ -102,6 +103,7 @@ class Campaign:
         ended = time.monotonic()
         for process in self.server.orphans(ended):
             self.violations.add(f"{process} outlived a clean stop")
+        self.checks.verify_stopped(self.server.binary, self.server.data)
 
     def _most_attempts(self) -> int:
         return max((run["attempts"] for model in self.ledger.models for run in self.client.runs(model)[1]), default=0)

@@ -39,6 +39,7 @@ def one_round(run: Campaign, dice: random.Random, how: str) -> None:
     run.stats["processes"] = int(run.stats.get("processes", 0)) + len(family)
     if how == "after the last process":
         left = run.server.orphans(killed)
+        run.checks.verify_stopped(run.server.binary, run.server.data)
         run.server.start()
     else:
         born = now_ticks()
@@ -55,6 +56,7 @@ def one_round(run: Campaign, dice: random.Random, how: str) -> None:
     run.checks.after_crash()
     run.checks.blobs(run.server.data)
     run.checks.logs()
+    run.checks.verify()
 
 
 def main() -> int:

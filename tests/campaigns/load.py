@@ -17,15 +17,16 @@ MOST_QUEUED = 12
 
 LABELS = ("cat", "dog", "heron")
 
-UPLOADERS = 3
-
 
 class Load:
     """Threads at work between `begin` and `end`; what they are told goes into the ledger."""
 
-    def __init__(self, client: Client, ledger: Ledger, violations: Violations, seed: int) -> None:
-        self.client, self.ledger, self.violations, self.seed = client, ledger, violations, seed
+    def __init__(self, client: Client, ledger: Ledger, violations: Violations, seed: int, writers: int = 3) -> None:
+        self.client, self.ledger, self.violations, self.seed, self.writers = client, ledger, violations, seed, writers
         self.stopping, self.death = threading.Event(), threading.Event()
+        #: Set while the disk is full, or was a moment ago: writes may be refused for that, and for nothing else.
+        self.full = threading.Event()
+        self.refused = 0
         self.threads: list[threading.Thread] = []
         self.round = 0
         self.number = 0
@@ -36,7 +37,7 @@ class Load:
         self.round += 1
         self.stopping.clear()
         self.death.clear()
-        jobs = [self._upload_on] * UPLOADERS + [self._submit_on, self._look_on]
+        jobs = [self._upload_on] * self.writers + [self._submit_on, self._look_on]
         self.threads = [
             threading.Thread(target=self._work, args=(job, random.Random(f"{self.seed}/{self.round}/{at}")), daemon=True)
             for at, job in enumerate(jobs)
@@ -70,6 +71,10 @@ class Load:
     def _expect(self, what: str, status: int, body: dict, *also: int) -> bool:
         if status == 200:
             return True
+        if status == 507 and self.full.is_set() and "disk" in body.get("message", body.get("detail", "")):
+            with self._lock:
+                self.refused += 1
+            return False
         if status not in also:
             self.violations.add(f"{what} was answered {status} {body}")
         return False
@@ -78,7 +83,8 @@ class Load:
 
     def make_model(self, model: str) -> None:
         """A model, its experiment that lists, and a first dataset with an image."""
-        self._expect(f"createModel {model}", *self.client.get("/createModel", model_name=model))
+        if not self._expect(f"createModel {model}", *self.client.get("/createModel", model_name=model)):
+            return
         self.ledger.add_model(model)
         self.make_experiment(model, LISTING, LISTING_PARAMETERS)
         self.make_dataset(model, "first")

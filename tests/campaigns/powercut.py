@@ -58,6 +58,7 @@ def one_round(run: Campaign, drive: Disk, dice: random.Random) -> None:
     run.checks.after_crash()
     run.checks.blobs(run.server.data)
     run.checks.logs()
+    run.checks.verify()
 
 
 def main() -> int:

@@ -92,15 +92,16 @@ class Server:
         self.port = 0
         self.slowest_start = 0.0
         self.slowest_end = 0.0
-        self._write_config()
+        self.configure()
         SERVERS.append(self)
 
-    def _write_config(self) -> None:
+    def configure(self, more: str = "") -> None:
+        """Writes the settings file; `more` are further sections."""
         command = json.dumps([os.path.realpath(sys.executable), "-I", "-S", str(HERE / "train.py"), str(self.starts)])
         self.config = self.work / "config.toml"
         self.config.write_text(
             f"[jobs]\nconcurrency = {self.concurrency}\nstop_grace_seconds = 2\n"
-            f"[trainer]\ntrain = {command}\ntest = {command}\n",
+            f"[trainer]\ntrain = {command}\ntest = {command}\n{more}",
             encoding="utf-8",
         )
 

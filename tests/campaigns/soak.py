@@ -4,7 +4,7 @@ The first half is a storm: kill -9 and SIGTERM at random moments. The second hal
 holds (memory, descriptors, threads, processes) is looked at whenever it is idle. Time goes by in stretches with models
 of their own; at the end of each the queue empties, every run has its own result, every place holds exactly its images.
 
-Usage: scripts/soak [--minutes N] [--bin PATH] [--seed N] [--concurrency N] [--keep]
+Usage: scripts/soak [--minutes N] [--storm SHARE] [--bin PATH] [--seed N] [--concurrency N] [--keep]
 """
 
 import os
@@ -163,7 +163,7 @@ class Soak:
     def all(self) -> None:
         """Both halves, and the end."""
         self.server.start()
-        while self._elapsed() < self.seconds / 2 and not self._enough():
+        while self._elapsed() < self.seconds * self.run.options.storm and not self._enough():
             self._stretch()
         self.storms = False
         calm = self._elapsed()
@@ -343,6 +343,7 @@ def main() -> int:
     """Runs the campaign."""
     parser = campaign.parser("soak", __doc__, rounds=0)
     parser.add_argument("--minutes", type=float, default=60.0, help="how long")
+    parser.add_argument("--storm", type=float, default=0.5, help="the share of that in which the server is killed and restarted")
     options = parser.parse_args()
     run = Campaign("soak", options)
     soak = Soak(run, options.minutes * 60)

@@ -11,6 +11,7 @@
     reason = "a test that cannot go on has failed, and the lint knows only the #[test] functions themselves"
 )]
 
+mod archives;
 mod engine;
 mod files;
 mod records;

@@ -235,6 +235,28 @@ fn a_guard_that_was_killed_is_replaced() {
 }
 
 #[test]
+fn a_server_on_a_copy_of_the_folder_leaves_the_original_s_children_alone() {
+    let yard = Yard::new().one_experiment().train(FAMILY);
+    let mut gate = yard.gate("gate");
+    let server = yard.start();
+    server.model_with_image("m");
+    let run = server.train("m", "default_1", "");
+    let children = family(&yard, 1);
+    // By its id alone the copy's server would take them for its own.
+    let copy = Yard::new().one_experiment();
+    fs::create_dir(copy.path("data")).unwrap();
+    fs::copy(yard.data("id"), copy.data("id")).unwrap();
+    let other = copy.start();
+    other.model_with_image("m");
+    other.trained("m", "default_1", "");
+    other.stop();
+    assert!(children.iter().all(|pid| lives(*pid)));
+    gate.open();
+    server.idle();
+    assert_eq!(server.state(&run), "succeeded");
+}
+
+#[test]
 fn a_crash_leaves_an_exit_status_and_no_children() {
     let yard = Yard::new().one_experiment().train(FAMILY);
     let _gate = yard.gate("gate");

@@ -35,7 +35,7 @@ fn a_server_that_stops_is_not_ready_but_can_be_read_until_its_runs_have_ended() 
     let server = yard.start();
     server.model_with_image("m");
     let run = server.train("m", "default_1", "");
-    wait_until("the script", || yard.path("here").exists());
+    wait_until("the script", || yard.path("here").exists() && server.run(&run)["state"] == "running");
     assert_eq!(server.get("/readyz", &[]).status, 200);
     let address = server.address;
     let stopping = std::thread::spawn(move || server.stop());

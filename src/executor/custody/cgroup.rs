@@ -153,8 +153,8 @@ impl Groups {
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        self.idle.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(|group| drop(group.procs));
-        remove_all(&self.runs);
+        self.idle.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        clear(&self.runs);
     }
 }
 
@@ -302,6 +302,31 @@ pub fn remove_all(folder: &Path) {
             break;
         }
         // What was killed takes a moment to go.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Removes the groups of a server and undoes what it did to the one around them, so that processes can be put there
+/// again. This process may be in them.
+pub fn clear(runs: &Path) {
+    remove_all(runs);
+    let mark = runs.file_name().and_then(|name| name.to_str()?.strip_prefix(RUNS));
+    let (Some(base), Some(mark)) = (runs.parent(), mark) else { return };
+    let server = base.join(format!("{SERVER}{mark}"));
+    if !server.exists() {
+        return;
+    }
+    let enabled = words(&base.join("cgroup.subtree_control")).unwrap_or_default();
+    for controller in CONTROLLERS.iter().filter(|name| enabled.iter().any(|other| other == **name)) {
+        let _ = fs::write(base.join("cgroup.subtree_control"), format!("-{controller}"));
+    }
+    let _ = fs::write(base.join("cgroup.procs"), "0");
+    // Whoever leaves last, the server or its guard, removes it; who is about to end is waited for.
+    let until = Instant::now() + PATIENCE;
+    while fs::remove_dir(&server).is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy)
+        && words(&server.join("cgroup.procs")).is_ok_and(|left| left.is_empty())
+        && Instant::now() < until
+    {
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -190,17 +190,17 @@ impl Ward {
         (self.tally.of(&all, self.limits.memory.bytes), threads(&all))
     }
 
-    /// How long it can go unwatched: not longer than it takes to fill what is left.
+    /// How long it can go unwatched: not longer than it takes to fill what is left, and than it has lived, so that the last
+    /// look at a short one tells what it held.
     fn pause(&self, held: u64, processes: u64, look: Duration) -> Duration {
         let (shortest, longest) = PAUSES;
         let left = self.limits.memory.bytes.saturating_sub(held);
-        let to_fill = Duration::from_millis(left / (GREED / 1000));
         let wanted = match self.kept_by_kernel() {
-            (true, true) => shortest * 2_u32.saturating_pow(self.looks.min(8)),
+            (true, true) => longest,
             _ if processes > self.limits.processes / 4 => shortest,
-            _ => to_fill,
+            _ => Duration::from_millis(left / (GREED / 1000)),
         };
-        wanted.clamp(shortest, longest).max(look * LOOK_SHARE)
+        wanted.min(self.started.elapsed()).clamp(shortest, longest).max(look * LOOK_SHARE)
     }
 
     /// Kills the child and all that it started. The caller has not asked yet how the child ended, so its number and that of

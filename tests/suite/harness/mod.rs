@@ -1,6 +1,7 @@
 //! What the tests stand on: a yard (a folder with settings, scripts and data), servers in it, a client, waiting.
 
 pub mod client;
+pub mod command;
 pub mod images;
 pub mod process;
 pub mod server;

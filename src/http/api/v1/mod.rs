@@ -2,6 +2,7 @@
 
 mod accounts;
 mod audit;
+mod maintenance;
 mod page;
 mod queue;
 mod runs;
@@ -24,6 +25,7 @@ use std::time::{Duration, SystemTime};
 pub fn configure(routes: &mut Routes<'_>) {
     accounts::configure(routes);
     audit::configure(routes);
+    maintenance::configure(routes);
     queue::configure(routes);
     runs::configure(routes);
     session::configure(routes);

@@ -1,0 +1,207 @@
+//! Datasets, their entries and versions, and the records of images.
+
+use super::super::key::{self, Key};
+use super::super::tx::Read;
+use super::super::{blobs, datasets, manifests, models};
+use super::look::Look;
+use crate::domain::dataset::{Dataset, DatasetVersion, Digest, Entry, FrozenVersion, VersionNumber};
+use crate::domain::error::Result;
+use crate::domain::ids::DatasetId;
+use crate::domain::name::Label;
+
+pub(super) fn dataset<R: Read>(look: &mut Look<'_, R>) {
+    let Some(dataset) = look.decoded("dataset", datasets::decode(look.value())) else { return };
+    let who = match &dataset.name {
+        Some(name) => format!("the dataset `{name}` ({})", dataset.id),
+        None => format!("the dataset of all images ({})", dataset.id),
+    };
+    if !look.is_at(&who, &datasets::record_key(dataset.id)) {
+        return;
+    }
+    if let Some(name) = dataset.name.as_ref().filter(|_| dataset.stamp.trashed_at.is_none()) {
+        look.index(&who, "name", datasets::name_key(dataset.model, name), &dataset.id.0.to_be_bytes());
+    }
+    look.expect(&who, format_args!("its model {}", dataset.model), models::get(look.reader, dataset.model));
+    let start = match dataset.base {
+        None => Sum::default(),
+        Some(base) => {
+            if base.dataset >= dataset.id {
+                return look.problem(format!("{who} begins as {}, which is no earlier dataset", base.dataset));
+            }
+            let found = datasets::frozen(look.reader, base);
+            let what = format!("version {} of {}, as which it begins", base.number.0, base.dataset);
+            let Some(base) = look.expect(&who, what, found) else { return };
+            Sum { images: base.images, labelled: base.labelled, digest: base.digest }
+        }
+    };
+    match fold(look.reader, &dataset, start) {
+        Ok(folded) => compare(look, &who, &dataset, folded),
+        Err(error) => look.problem(format!("the entries of {who} cannot be read: {error}")),
+    }
+}
+
+/// What a version holds, in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Sum {
+    images: u64,
+    labelled: u64,
+    digest: Digest,
+}
+
+impl Sum {
+    fn of(frozen: &FrozenVersion) -> Self {
+        Self { images: frozen.images, labelled: frozen.labelled, digest: frozen.digest }
+    }
+
+    fn with(self, entry: &Entry) -> Self {
+        Self {
+            images: self.images + 1,
+            labelled: self.labelled + u64::from(entry.label.is_some()),
+            digest: self.digest.with(manifests::entry_hash(entry)),
+        }
+    }
+}
+
+/// What the entries of a dataset make.
+#[derive(Default)]
+struct Folded {
+    head: u64,
+    sum: Sum,
+    /// The first number without an entry.
+    gap: Option<u64>,
+    /// True where images were taken out again: numbers of earlier versions cannot be told then.
+    has_removed: bool,
+    /// Frozen versions that say something else than the entries do, as they should be.
+    wrong: Vec<FrozenVersion>,
+}
+
+fn fold(reader: &impl Read, dataset: &Dataset, start: Sum) -> Result<Folded> {
+    let of = |family| Key::new(family).id(dataset.id.0).done();
+    let mut versions = reader.prefix(of(key::VERSION)).peekable();
+    let mut folded = Folded { sum: start, ..Folded::default() };
+    let mut judge = |number: u64, folded: &mut Folded| -> Result<()> {
+        let is_due = |pair: &Result<super::super::tx::Pair>| match pair {
+            Ok((key, _)) => key::last_id(key) <= number,
+            Err(_) => true,
+        };
+        while let Some(pair) = versions.next_if(is_due) {
+            // One that does not decode is found at its own key.
+            let Ok(frozen) = datasets::decode_frozen(&pair?.1) else { continue };
+            if frozen.version.number.0 == number && Sum::of(&frozen) != folded.sum && !folded.has_removed {
+                let Sum { images, labelled, digest } = folded.sum;
+                folded.wrong.push(FrozenVersion { images, labelled, digest, ..frozen });
+            }
+        }
+        Ok(())
+    };
+    judge(0, &mut folded)?;
+    for pair in reader.prefix(of(key::ENTRY)) {
+        let (key, value) = pair?;
+        let number = key::last_id(&key);
+        if number != folded.head + 1 && folded.gap.is_none() {
+            folded.gap = Some(folded.head + 1);
+        }
+        folded.head = number;
+        let Ok((entry, removed_in)) = manifests::decode(&value) else {
+            // What cannot be read cannot be counted; it is found at its own key.
+            folded.gap.get_or_insert(number);
+            continue;
+        };
+        match removed_in {
+            None => folded.sum = folded.sum.with(&entry),
+            Some(_) => folded.has_removed = true,
+        }
+        if folded.gap.is_none() {
+            judge(number, &mut folded)?;
+        }
+    }
+    Ok(folded)
+}
+
+fn compare<R: Read>(look: &mut Look<'_, R>, who: &str, dataset: &Dataset, folded: Folded) {
+    let Folded { head, sum, gap, has_removed, wrong } = folded;
+    // Taking images out makes versions without an entry.
+    if let Some(gap) = gap.filter(|_| !has_removed) {
+        return look.problem(format!("entry {gap} of {who} is missing or cannot be read"));
+    }
+    if head < dataset.head.0 && !has_removed {
+        return look.problem(format!("{who} has {} entries, and {head} are stored", dataset.head.0));
+    }
+    let own = Sum { images: dataset.images, labelled: dataset.labelled, digest: dataset.digest };
+    if head > dataset.head.0 || (own != sum && gap.is_none()) {
+        let what =
+            format!("{who} holds {} images, and its record counts {}, or another digest", sum.images, own.images);
+        let Sum { images, labelled, digest } = sum;
+        let head = VersionNumber(head.max(dataset.head.0));
+        match datasets::encode(&Dataset { head, images, labelled, digest, ..dataset.clone() }) {
+            Ok(bytes) => look.fixable(what, vec![(datasets::record_key(dataset.id), Some(bytes))]),
+            Err(_) => look.problem(what),
+        }
+    }
+    for frozen in wrong {
+        let what = format!("version {} of {who} says something else than its entries", frozen.version.number.0);
+        match datasets::encode_frozen(&frozen) {
+            Ok(bytes) => look.fixable(what, vec![(datasets::version_key(frozen.version), Some(bytes))]),
+            Err(_) => look.problem(what),
+        }
+    }
+}
+
+pub(super) fn dataset_name<R: Read>(look: &mut Look<'_, R>) {
+    let Some((model, name)) = look.id_and_text() else { return };
+    let id = DatasetId(key::last_id(look.value()));
+    let found = datasets::get(look.reader, id);
+    let fits =
+        |dataset: &Dataset| dataset.model.0 == model && dataset.name.as_ref().is_some_and(|own| own.as_str() == name);
+    look.leads(format_args!("the dataset `{name}`, {id},"), found, fits);
+}
+
+pub(super) fn entry<R: Read>(look: &mut Look<'_, R>) {
+    let Some([dataset, number]) = look.ids() else { return };
+    let Some((entry, _)) = look.decoded("entry", manifests::decode(look.value())) else { return };
+    let dataset = DatasetId(dataset);
+    let who = format!("entry {number} of {dataset}, `{}`", entry.name.as_str());
+    look.expect(&who, "its dataset", datasets::get(look.reader, dataset));
+    look.expect(&who, format_args!("the image {}", entry.hash), blobs::get(look.reader, entry.hash));
+    let mut index = manifests::name_prefix(dataset, entry.label.as_ref(), &entry.name);
+    index.extend_from_slice(&number.to_be_bytes());
+    look.index(&who, "name", index, &[]);
+}
+
+pub(super) fn entry_name<R: Read>(look: &mut Look<'_, R>) {
+    let key = look.key();
+    let (dataset, number) = (DatasetId(key::id_at(key, 0)), key::last_id(key));
+    let texts = key.len().checked_sub(8).and_then(|end| key.get(8..end)?.strip_suffix(&[0]));
+    let mut texts = texts.map(|texts| texts.splitn(2, |byte| *byte == 0));
+    let (Some(label), Some(name)) = (texts.as_mut().and_then(Iterator::next), texts.as_mut().and_then(Iterator::next))
+    else {
+        return look.malformed();
+    };
+    let found = look.reader.get(&manifests::entry_key(dataset, number));
+    let fits = |found: &sled::IVec| match manifests::decode(found) {
+        Ok((entry, _)) => {
+            entry.label.as_ref().map_or("", Label::as_str).as_bytes() == label && entry.name.as_str().as_bytes() == name
+        }
+        // That is found at the entry's own key.
+        Err(_) => true,
+    };
+    look.leads(format_args!("entry {number} of {dataset}, `{}`,", String::from_utf8_lossy(name)), found, fits);
+}
+
+pub(super) fn version<R: Read>(look: &mut Look<'_, R>) {
+    let Some(frozen) = look.decoded("dataset version", datasets::decode_frozen(look.value())) else { return };
+    let DatasetVersion { dataset, number } = frozen.version;
+    let who = format!("version {} of {dataset}", number.0);
+    if !look.is_at(&who, &datasets::version_key(frozen.version)) {
+        return;
+    }
+    let found = look.expect(&who, "its dataset", datasets::get(look.reader, dataset));
+    if found.is_some_and(|dataset| dataset.head < number) {
+        look.problem(format!("{who} is later than the dataset's newest"));
+    }
+}
+
+pub(super) fn blob<R: Read>(look: &mut Look<'_, R>) {
+    let Some(blob) = look.decoded("image", blobs::decode(look.value())) else { return };
+    look.is_at(format_args!("the image {}", blob.hash), &blobs::record_key(blob.hash));
+}
