@@ -175,6 +175,15 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
+    fn a_full_disk_is_told_from_one_that_failed() {
+        let of = |kind: std::io::ErrorKind| Error::disk("the image could not be written", &kind.into());
+        assert_eq!(of(std::io::ErrorKind::StorageFull).code, Code::DiskFull);
+        let failed = of(std::io::ErrorKind::Other);
+        assert_eq!(failed.code, Code::Unavailable);
+        assert!(failed.cause.is_some() && failed.message.starts_with("the image could not be written: "));
+    }
+
+    #[test]
     fn every_code_has_a_name_of_its_own() {
         let names: HashSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
         assert_eq!(names.len(), Code::ALL.len());

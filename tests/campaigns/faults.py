@@ -36,7 +36,7 @@ HANGS = 90.0
 WORDS = {"EIO": "Input/output error", "ENOSPC": "No space left", "torn": "No space left"}
 
 #: What is there for a moment only.
-TEMPORARY = ("tmp/*", "store.*", "*.draft", "views/*.draft", "store/*.generating", "control.new/*")
+TEMPORARY = ("tmp/*", "store.*", "*.draft", "views/*.draft", "store/*.generating")
 
 #: Of folders that are all alike, the first, the middle and the last will do.
 ALIKE = ("blobs/*",)
