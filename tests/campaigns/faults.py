@@ -166,6 +166,9 @@ class Faults:
     def _judge(self, story: Story, fault: Fault, trace: tracer.Trace, log: str) -> None:
         """Either it went on, or it ended and said why."""
         word = WORDS.get(fault.way)
+        if fault.way == "torn" and fault.kind == "write store/conf":
+            # sled reads what it wrote, and tells of that instead.
+            word = "corrupted"
         # After a sync that failed nobody knows what is on the disk, whatever the kernel gave as the reason.
         unsure = fault.way == "EIO" or fault.kind.startswith(("fsync store", "fdatasync store"))
         for what, status, message in story.refused:

@@ -1,6 +1,6 @@
 //! Backups: a file that anybody may have made. Its hashes are made right again, so that what stands behind them is met.
 
-use super::{ROOM, Target, run};
+use super::{ROOM, THREADS, Target, run};
 use std::cell::Cell;
 use std::fs;
 use trainyard::care::backup::{BackupError, Reader};
@@ -81,7 +81,7 @@ fn archives() {
 fn restores() {
     let yard = tempfile::tempdir().unwrap();
     let folder = yard.path().join("data");
-    let target = Target { name: "restores", cases: 25, examples: vec![golden()], words: WORDS, room: ROOM };
+    let target = Target { name: "restores", cases: 25, examples: vec![golden()], words: WORDS, room: THREADS };
     run(&target, |input| {
         // Nothing leads out of the folder, whatever the names say.
         let _ = restore(&sealed(input)[..], &folder, Timestamp(1), &mut |_| Ok(()));

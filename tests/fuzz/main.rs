@@ -18,7 +18,7 @@ mod records;
 mod server;
 mod texts;
 
-use engine::{ROOM, Target, run};
+use engine::{ROOM, THREADS, Target, run};
 
 /// Lines of a file of examples, each one an example.
 fn lines(text: &str) -> Vec<Vec<u8>> {

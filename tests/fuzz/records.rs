@@ -1,7 +1,7 @@
 //! What lies in the data folder: records of every family, and the write-ahead log. A checksum stands before each of
 //! them, so it is made right again here: a disk that errs is caught by it, and this is about what comes behind it.
 
-use super::{ROOM, Target, run};
+use super::{ROOM, THREADS, Target, run};
 use sled::IVec;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -125,7 +125,7 @@ fn write_ahead_log() {
         cases: 100,
         examples: vec![golden.clone(), [golden.clone(), golden].concat()],
         words: &["\u{1}created\0", "\u{1}events\0", "\0\0", "\u{10}"],
-        room: ROOM,
+        room: THREADS,
     };
     run(&target, |input| {
         let folder = work.path().join("store");

@@ -46,7 +46,11 @@ pub fn check(url: &Url, rule: &AddressRule) -> Result<(), FetchError> {
     let permitted = match url.host() {
         Some(Host::Ipv4(address)) => rule.permits(address.into()),
         Some(Host::Ipv6(address)) => rule.permits(address.into()),
-        Some(Host::Domain(name)) => !is_localhost(name) || rule.permits(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        // An address with several dots behind it is a name to the standard, and an address to some resolvers.
+        Some(Host::Domain(name)) => match name.trim_end_matches('.').parse() {
+            Ok(address) => rule.permits(address),
+            Err(_) => !is_localhost(name) || rule.permits(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        },
         None => {
             return Err(FetchError::BadUrl { url: shown(url), reason: "it names no host".to_owned() });
         }
@@ -127,6 +131,7 @@ mod tests {
         "http://[64:ff9b::7f00:1]/",
         "http://[2002:7f00:1::]/",
         "http://localhost/",
+        "http://169.254.169.254../",
         "http://LOCALHOST./",
         "http://a.localhost:9/",
         "https://localhost.localdomain/",
