@@ -7,6 +7,7 @@ of their own; at the end of each the queue empties, every run has its own result
 Usage: scripts/soak [--minutes N] [--storm SHARE] [--bin PATH] [--seed N] [--concurrency N] [--keep]
 """
 
+import json
 import os
 import random
 import subprocess
@@ -28,6 +29,9 @@ from server import StartFailed, describe, descendants
 #: How much of the last half's first look the last one may exceed, and what a soak adds to that which is too short for
 #: caches to fill up.
 MEMORY, SLACK, LONG = 0.10, 8 << 20, 20 * 60
+
+#: So many stretches are kept once nobody ends the server any more.
+KEPT = 4
 
 #: The same for descriptors and threads: connections and idle threads come and go.
 SPARE = 10
@@ -148,6 +152,7 @@ class Soak:
         self.length = max(8.0, min(60.0, seconds / 8))
         self.storms = True
         self.loads: list[SoakLoad] = []
+        self.gone: list[SoakLoad] = []
         self.sent: set[str] = set()
         self.did: Counter[str] = Counter()
         self.looks: list[Look] = []
@@ -169,6 +174,7 @@ class Soak:
         calm = self._elapsed()
         while (self._elapsed() < self.seconds or len(self.looks) < 2) and not self._enough():
             self._stretch()
+            self._clear_away()
             self.looks.append(self._look())
         self._memory(calm)
         self._end()
@@ -203,6 +209,20 @@ class Soak:
         self._leftovers()
         self._verify()
         self.did += load.did
+
+    def _clear_away(self) -> None:
+        """Deletes all but the last stretches, so that what is stored stays about the same: what grows then is a leak."""
+        for load in self.loads[:-KEPT]:
+            for model in sorted(load.ledger.models):
+                status, body = self.run.client.raw("DELETE", f"/api/v1/models/{model}")
+                if status not in (200, 404):
+                    self.violations.add(f"the removal of {model} is answered {status} {body!r}")
+            self.gone.append(load)
+        del self.loads[:-KEPT]
+        status, body = self.run.client.raw("DELETE", "/api/v1/trash")
+        if status != 200:
+            self.violations.add(f"the removal of what is in the trash is answered {status} {body!r}")
+        self.did["removed for good"] += json.loads(body).get("items", 0) if status == 200 else 0
 
     def _strike(self, load: SoakLoad, checks: SoakChecks) -> None:
         """Ends the server one way or the other, and starts it again."""
@@ -307,7 +327,7 @@ class Soak:
         self.told += 60
         held = f"{self._rss() / 2**20:.0f} MiB" if not self.server.ended() else "down"
         did = self.did + sum((load.did for load in self.loads[-1:]), Counter())
-        acknowledged = sum(load.ledger.acknowledged for load in self.loads)
+        acknowledged = sum(load.ledger.acknowledged for load in self.gone + self.loads)
         facts = ", ".join(f"{count} {what}" for what, count in sorted(did.items()))
         half = "storm" if self.storms else "calm"
         print(f"{self._elapsed() / 60:5.1f} min, {half}, {held}, {acknowledged} acknowledged, {facts}, {len(self.violations.found)} violations", flush=True)
@@ -334,8 +354,9 @@ class Soak:
             self.violations.add(f"{process} outlived a clean stop")
         self._verify()
         total = Ledger()
-        total.acknowledged = sum(load.ledger.acknowledged for load in self.loads)
-        total.unanswered = sum(load.ledger.unanswered for load in self.loads)
+        every = self.gone + self.loads
+        total.acknowledged = sum(load.ledger.acknowledged for load in every)
+        total.unanswered = sum(load.ledger.unanswered for load in every)
         self.run.ledger = total
 
 
