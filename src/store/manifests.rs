@@ -34,7 +34,7 @@ struct RemovalV2 {
     /// Where the entry stands that is gone: in this dataset, or in one that it began as.
     part: u64,
     sequence: u64,
-    is_labelled: bool,
+    /// What the digest counted for it: nothing else tells whether these numbers are right.
     entry_hash: [u8; 16],
 }
 
@@ -49,8 +49,6 @@ pub enum Slot {
         part: DatasetId,
         /// The number of its entry there.
         sequence: u64,
-        /// True where it had a label.
-        is_labelled: bool,
         /// What the digest counted for it.
         entry_hash: [u8; 16],
     },
@@ -68,8 +66,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Slot, CodecError> {
             Ok(Slot::Added(entry, stored.removed_in.map(VersionNumber)))
         }
         (2, body) => {
-            let RemovalV2 { part, sequence, is_labelled, entry_hash } = codec::payload(body)?;
-            Ok(Slot::Removed { part: DatasetId(part), sequence, is_labelled, entry_hash })
+            let RemovalV2 { part, sequence, entry_hash } = codec::payload(body)?;
+            Ok(Slot::Removed { part: DatasetId(part), sequence, entry_hash })
         }
         (found, _) => Err(CodecError::Newer { found, known: 2 }),
     }
@@ -241,7 +239,7 @@ pub fn remove(tx: &mut Tx<'_>, dataset: &mut Dataset, removal: &Removal) -> Resu
         tx.mark(removed_key(dataset.id, part, sequence), &number.0.to_be_bytes());
     }
     let entry_hash = entry_hash(entry);
-    let stored = RemovalV2 { part: part.0, sequence, is_labelled: entry.label.is_some(), entry_hash };
+    let stored = RemovalV2 { part: part.0, sequence, entry_hash };
     tx.put(entry_key(dataset.id, number.0), codec::encode(2, &stored))?;
     dataset.head = number;
     dataset.images = dataset.images.saturating_sub(1);

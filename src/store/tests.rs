@@ -7,13 +7,14 @@ use crate::domain::blob::{Blob, ContentHash};
 use crate::domain::dataset::{Dataset, DatasetVersion, Digest, Entry, Manifests, VersionNumber};
 use crate::domain::event::EventKind;
 use crate::domain::experiment::{Experiment, HyperParameters};
-use crate::domain::ids::{AccountId, DatasetId, ExperimentId, ModelId, RunId, SweepId, TokenId, WebhookId};
+use crate::domain::ids::{AccountId, DatasetId, ExperimentId, ModelId, RunId, SweepId, TokenId, TrashId, WebhookId};
 use crate::domain::model::Model;
 use crate::domain::name::{ImageName, Label, Name};
 use crate::domain::result::ExperimentResult;
 use crate::domain::run::{Outcome, Run, RunSpec, RunState};
 use crate::domain::stamp::{Stamp, Timestamp};
 use crate::domain::sweep::Sweep;
+use crate::domain::trash::{Removal, Stage, TrashItem, Trashed};
 use crate::domain::webhook::{Delivery, Topic, Webhook};
 use proptest::prelude::*;
 use std::fmt::Write;
@@ -150,6 +151,24 @@ fn write_one_of_each(tx: &mut Tx<'_>) -> Result<()> {
     };
     webhooks::put(tx, &webhook)?;
     webhooks::put_delivery(tx, webhook.id, &Delivery::default().delivered(1, Timestamp(9)))?;
+    for (id, what) in (1080..).zip([
+        Trashed::Model,
+        Trashed::Experiment(ExperimentId(1030)),
+        Trashed::Dataset(DatasetId(1026)),
+        Trashed::Image(Removal {
+            version,
+            part: DatasetId(1025),
+            sequence: 1,
+            entry: entry(Some("seven"), "7.png", 7),
+        }),
+    ]) {
+        let (id, model, name) = (TrashId(id), ModelId(1024), "m".to_owned());
+        trash::put(tx, &TrashItem { id, stamp: stamp(), model, name, what, stage: Stage::Hidden })?;
+    }
+    let mut copy = Dataset { base: Some(version), images: 1, labelled: 1, ..dataset(1027, Some("other")) };
+    let removal = manifests::removal(tx, &copy, Some(&Label::parse("seven").unwrap()), &entry(None, "7.png", 7).name)?;
+    manifests::remove(tx, &mut copy, &removal.unwrap())?;
+    datasets::put(tx, &copy)?;
     tx.event(Actor::LOCAL, Timestamp(6), EventKind::SweepSubmitted, 1050, 1024)?;
     logs::set(tx, RunId(1062), Some(b"accuracy: 0.9720\n"))?;
     results::record(tx, ModelId(1024), &result(1030, 0, 1062, "0.9720", Some(0.25)))?;
@@ -253,6 +272,11 @@ fn is_as_it_was_meant(store: &Store) {
     assert_eq!(webhooks::page(store, 9).unwrap()[0].topics, Topic::ALL);
     assert_eq!(webhooks::delivery(store, WebhookId(1072)).unwrap().told, 1);
     assert_eq!(logs::get(store, RunId(1062)).unwrap().unwrap(), b"accuracy: 0.9720\n");
+    let kinds: Vec<_> =
+        trash::of_model(store, ModelId(1024), None, 9).unwrap().iter().map(|item| item.what.kind()).collect();
+    assert_eq!(kinds, ["model", "experiment", "dataset", "image"]);
+    let other = datasets::must_get(store, DatasetId(1027)).unwrap();
+    assert_eq!((other.images, store.page(other.head_version(), None, 9).unwrap().entries), (0, vec![]));
     assert_eq!(sweeps::get(store, SweepId(1050)).unwrap().unwrap().runs, 27);
     assert_eq!(blobs::get(store, ContentHash([7; 32])).unwrap().unwrap().references, 1);
 }

@@ -4,12 +4,13 @@ use super::super::key::{self, Key};
 use super::super::results::{self, Scope};
 use super::super::tx::Read;
 use super::super::wal::OwnedWrite;
-use super::super::{datasets, experiments, models};
+use super::super::{datasets, experiments, models, trash};
 use super::look::Look;
 use crate::domain::error::Result;
 use crate::domain::experiment::Experiment;
 use crate::domain::ids::{ExperimentId, ModelId};
 use crate::domain::model::Model;
+use crate::domain::trash::Trashed;
 
 pub(super) fn model<R: Read>(look: &mut Look<'_, R>) {
     let Some(model) = look.decoded("model", models::decode(look.value())) else { return };
@@ -31,10 +32,26 @@ pub(super) fn model<R: Read>(look: &mut Look<'_, R>) {
     best_of(look, &who, model.id);
 }
 
-/// The ordinal after the last of the experiments that a model lists. Some may be missing: they are in the trash, or gone.
+/// The ordinal after the last of the experiments that a model has, those in the trash included. Some may be missing:
+/// they are gone for good.
 fn listed(reader: &impl Read, model: ModelId) -> Result<u32> {
     let prefix = Key::new(key::EXPERIMENT_ORDER).id(model.0).done();
-    reader.prefix(prefix).try_fold(0, |_, pair| Ok(ordinal_of(&pair?.0).unwrap_or(0).saturating_add(1)))
+    let mut next = reader
+        .prefix(prefix)
+        .try_fold(0, |_, pair| pair.map(|pair| ordinal_of(&pair.0).unwrap_or(0).saturating_add(1)))?;
+    let mut after = None;
+    loop {
+        let page = trash::of_model(reader, model, after, 64)?;
+        let Some(last) = page.last() else { return Ok(next) };
+        after = Some(last.id);
+        for item in page {
+            if let Trashed::Experiment(id) = item.what
+                && let Some(experiment) = experiments::get(reader, id)?
+            {
+                next = next.max(experiment.ordinal.saturating_add(1));
+            }
+        }
+    }
 }
 
 fn ordinal_of(key: &[u8]) -> Option<u32> {

@@ -63,11 +63,11 @@ impl Sum {
         }
     }
 
-    fn without(self, is_labelled: bool, entry_hash: [u8; 16]) -> Self {
+    fn without(self, entry: &Entry) -> Self {
         Self {
             images: self.images.saturating_sub(1),
-            labelled: self.labelled.saturating_sub(u64::from(is_labelled)),
-            digest: self.digest.without(entry_hash),
+            labelled: self.labelled.saturating_sub(u64::from(entry.label.is_some())),
+            digest: self.digest.without(manifests::entry_hash(entry)),
         }
     }
 }
@@ -112,20 +112,27 @@ fn fold(reader: &impl Read, dataset: &Dataset, start: Sum) -> Result<Folded> {
         folded.head = number;
         match manifests::decode(&value) {
             Ok(Slot::Added(entry, _)) => folded.sum = folded.sum.with(&entry),
-            Ok(Slot::Removed { part, sequence, is_labelled, entry_hash }) => {
+            Ok(Slot::Removed { part, sequence, .. }) => match removed_entry(reader, part, sequence)? {
+                Some((entry, _)) => folded.sum = folded.sum.without(&entry),
                 // An entry that was forgotten was not counted either.
-                if part == dataset.id && reader.get(&manifests::entry_key(part, sequence))?.is_none() {
-                    folded.forgotten += 1;
-                } else {
-                    folded.sum = folded.sum.without(is_labelled, entry_hash);
-                }
-            }
+                None if part == dataset.id => folded.forgotten += 1,
+                None => folded.missing += 1,
+            },
             // What cannot be read cannot be counted; it is found at its own key.
             Err(_) => folded.missing += 1,
         }
         judge(number, &mut folded)?;
     }
     Ok(folded)
+}
+
+/// The entry that a removal names, and since when it says itself that it is gone.
+fn removed_entry(reader: &impl Read, part: DatasetId, sequence: u64) -> Result<Option<(Entry, Option<VersionNumber>)>> {
+    let found = reader.get(&manifests::entry_key(part, sequence))?;
+    Ok(found.and_then(|bytes| match manifests::decode(&bytes) {
+        Ok(Slot::Added(entry, removed_in)) => Some((entry, removed_in)),
+        _ => None,
+    }))
 }
 
 fn compare<R: Read>(look: &mut Look<'_, R>, who: &str, dataset: &Dataset, folded: Folded) {
@@ -174,9 +181,15 @@ pub(super) fn entry<R: Read>(look: &mut Look<'_, R>) {
     let dataset = DatasetId(dataset);
     let (entry, removed_in) = match slot {
         Slot::Added(entry, removed_in) => (entry, removed_in),
-        Slot::Removed { part, sequence, .. } => {
+        Slot::Removed { part, sequence, entry_hash } => {
             let who = format!("removal {number} of {dataset}");
             look.expect(&who, "its dataset", datasets::get(look.reader, dataset));
+            if let Ok(Some((entry, removed_in))) = removed_entry(look.reader, part, sequence) {
+                let is_so = part != dataset || removed_in == Some(VersionNumber(number));
+                if !is_so || manifests::entry_hash(&entry) != entry_hash {
+                    look.problem(format!("{who} names entry {sequence} of {part}, which is another one"));
+                }
+            }
             if part != dataset {
                 let index = manifests::removed_key(dataset, part, sequence);
                 look.index(&who, "entry", index, &number.to_be_bytes());
