@@ -157,7 +157,10 @@ mod tests {
     fn urls_say_where_to_and_how() {
         let mail = |url: &str| Mail::check(&section(url)).unwrap().unwrap();
         let found = mail("smtps://ann%40example.org:p%2Fw%25d-long@mail.example.org");
-        assert_eq!((found.host.to_string().as_str(), found.port, found.security), ("mail.example.org", 465, Security::Tls));
+        assert_eq!(
+            (found.host.to_string().as_str(), found.port, found.security),
+            ("mail.example.org", 465, Security::Tls)
+        );
         assert_eq!(found.credentials, Some(Credentials::new("ann@example.org".into(), "p/w%d-long".into())));
         assert_eq!(found.secrets.0, [b"p/w%d-long".to_vec(), b"p%2Fw%25d-long".to_vec()]);
         assert_eq!(found.topics, [MailTopic::SweepFinished, MailTopic::RunFailed]);

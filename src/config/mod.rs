@@ -208,7 +208,12 @@ mod tests {
         assert!(message("[sever]\n", &[]).contains("sever"));
         assert!(message("", &[("TRAINYARD_JOBS_CONCURRENCY", "many")]).contains("TRAINYARD_JOBS_CONCURRENCY"));
         assert!(message("[jobs]\nconcurrency = \"two\"\n", &[]).contains("concurrency"));
-        for line in ["smtp_url = \"smtps://u:hunter2@h", "smtp_url = [\"smtps://u:hunter2@h\"]", "smtp_ul = \"smtps://u:hunter2@h\"", "to = \"smtps://u:hunter2@h\""] {
+        for line in [
+            "smtp_url = \"smtps://u:hunter2@h",
+            "smtp_url = [\"smtps://u:hunter2@h\"]",
+            "smtp_ul = \"smtps://u:hunter2@h\"",
+            "to = \"smtps://u:hunter2@h\"",
+        ] {
             let message = message(&format!("[mail]\n{line}\n"), &[]);
             assert!(message.contains("line 2") && !message.contains("hunter2"), "{message}");
         }

@@ -188,7 +188,9 @@ impl Rounds {
                 let id = receiver.id();
                 match told.attempts {
                     0 => tracing::warn!(receiver = %id, why, "a message was given up"),
-                    attempt => tracing::info!(receiver = %id, why, attempt, "a message was not delivered; it is tried again"),
+                    attempt => {
+                        tracing::info!(receiver = %id, why, attempt, "a message was not delivered; it is tried again")
+                    }
                 }
                 told
             }

@@ -81,7 +81,8 @@ impl Teller<'_> {
         if let Some(top) = results::best(self.store, Scope::Model(self.model))?
             && best.is_some_and(|(run, _)| run.id != top.run)
         {
-            let _ = writeln!(body, "The model's best one is still {}, by {}.", top.accuracy.text(), top.experiment_name);
+            let _ =
+                writeln!(body, "The model's best one is still {}, by {}.", top.accuracy.text(), top.experiment_name);
         }
         self.failures(&mut body, &last)?;
         self.how_to_look(&mut body, &[&format!("sweeps/{id}"), &format!("runs?sweep={id}")])?;
@@ -107,7 +108,8 @@ impl Teller<'_> {
         let experiment = self.experiment(run.spec.experiment)?;
         let state = run.state.name();
         let mut subject = format!("Trainyard: run of {experiment} of {}: {state}", self.name);
-        let mut body = format!("The run {} of the experiment {experiment} of the model {} is over: {state}.\n", run.id, self.name);
+        let mut body =
+            format!("The run {} of the experiment {experiment} of the model {} is over: {state}.\n", run.id, self.name);
         if let RunState::Done { outcome: Outcome::Succeeded { accuracy, .. }, .. } = &run.state {
             let _ = write!(subject, ", {}", accuracy.text());
             let _ = writeln!(body, "Its accuracy is {}.", accuracy.text());

@@ -12,7 +12,7 @@ use crate::domain::ids::RunId;
 use crate::domain::mail::MailTopic;
 use crate::store::{Store, runs};
 use letter::Letter;
-use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, Message};
 use lettre::{Address, address::Envelope};
 pub use smtp::Server;
@@ -75,7 +75,12 @@ impl Mailer {
     }
 
     /// The message as it goes over the wire. It is the same at each try, its id included, so that mail programs can tell.
-    fn message(&self, to: &Mailbox, event: &Event, letter: Letter) -> std::result::Result<Vec<u8>, lettre::error::Error> {
+    fn message(
+        &self,
+        to: &Mailbox,
+        event: &Event,
+        letter: Letter,
+    ) -> std::result::Result<Vec<u8>, lettre::error::Error> {
         let at = SystemTime::UNIX_EPOCH + Duration::from_millis(event.at.0);
         let id = format!("<{}.{}.trainyard@{}>", event.at.0, event.sequence, self.0.from.email.domain());
         let mut message = Message::builder()
@@ -84,6 +89,7 @@ impl Mailer {
             .subject(letter.subject)
             .date(at)
             .message_id(Some(id))
+            .header(MIME_VERSION_1_0)
             .header(ContentType::TEXT_PLAIN)
             .body(letter.body)?;
         // Tells those who are away not to answer.
@@ -153,7 +159,10 @@ mod tests {
 
     #[test]
     fn a_message_is_what_mail_programs_expect() {
-        let message = written("m: größer\r\nBcc: eve@example.org\r\n\r\nhello", "Größe\n.\nQUIT\n");
+        let message = written(
+            "m: größer\r\nBcc: eve@example.org\r\n\r\nhello",
+            "Größe, von der niemand weiß, was sie soll\n.\nQUIT\n",
+        );
         let (names, body) = parts(&message);
         assert_eq!(sorted(names), sorted(HEADERS.to_vec()));
         assert!(message.contains("Message-ID: <1700000000000.7.trainyard@example.org>\r\n"), "{message}");

@@ -4,24 +4,21 @@
 
 use crate::domain::mail::Security;
 use crate::domain::text::printable;
-use crate::ingest::fetch::{self, NameLookup, SystemNames};
+use crate::ingest::fetch::{NameLookup, SystemNames};
 use lettre::address::Envelope;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream, CertificateStore, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
-use rustls::pki_types::ServerName;
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use url::Host;
 
 /// For a whole message, its connection included.
@@ -33,7 +30,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// For the farewell, which changes nothing any more.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// The most bytes that a server may say, TLS included.
+/// The most bytes that a server may say that has shown no certificate at the start.
 const MOST_SAID: usize = 256 << 10;
 
 /// The most characters of its words that are kept.
@@ -62,30 +59,25 @@ impl Server {
 
     async fn deliver_within(&self, patience: Duration, envelope: &Envelope, message: &[u8]) -> Result<(), String> {
         let outcome = timeout(patience, self.hand_in(envelope, message)).await;
-        let mut connection = outcome.unwrap_or_else(|_| {
-            Err(format!("{} did not take the message within {patience:?}", self.host))
-        })?;
+        let mut connection =
+            outcome.unwrap_or_else(|_| Err(format!("{} did not take the message within {patience:?}", self.host)))?;
         // A server that hangs now has the message: to send it again would be a second one.
         let _ = timeout(FAREWELL, connection.abort()).await;
         Ok(())
     }
 
     async fn hand_in(&self, envelope: &Envelope, message: &[u8]) -> Result<AsyncSmtpConnection, String> {
-        let tcp = self.connect().await?;
-        let hello = match tcp.local_addr().map(|address| address.ip().to_canonical()) {
-            Ok(IpAddr::V4(address)) => ClientId::Ipv4(address),
-            Ok(IpAddr::V6(address)) => ClientId::Ipv6(address),
-            Err(_) => ClientId::default(),
+        let addresses = self.addresses().await?;
+        let mut connection = match self.security {
+            // Whoever answers here has shown a certificate; lettre bounds neither its lines nor its words as closely.
+            Security::Tls => {
+                let (hello, tls) = (ClientId::default(), Some(self.tls()?));
+                let greeted =
+                    AsyncSmtpConnection::connect_tokio1(&addresses[..], Some(CONNECT), &hello, tls, None).await;
+                greeted.map_err(|error| self.words("did not begin TLS", &error))?
+            }
+            Security::Plain | Security::StartTls => self.greeted(&addresses).await?,
         };
-        let stream = self.stream(tcp).await?;
-        let greeted = AsyncSmtpConnection::connect_with_transport(stream, &hello).await;
-        let mut connection = greeted.map_err(|error| self.words("did not greet", &error))?;
-        if self.security == Security::StartTls {
-            let parameters = TlsParameters::builder(self.name()).certificate_store(CertificateStore::WebpkiRoots);
-            let parameters = parameters.build().map_err(|error| self.words("cannot be asked for TLS", &error))?;
-            let outcome = connection.starttls(parameters, &hello).await;
-            outcome.map_err(|error| self.words("did not begin TLS", &error))?;
-        }
         if let Some(credentials) = &self.credentials {
             // Its words could hold what it was told.
             connection.auth(DEFAULT_MECHANISMS, credentials).await.map_err(|error| match error.status() {
@@ -98,8 +90,8 @@ impl Server {
         Ok(connection)
     }
 
-    async fn connect(&self) -> Result<TcpStream, String> {
-        let addresses = match &self.host {
+    async fn addresses(&self) -> Result<Vec<SocketAddr>, String> {
+        let found = match &self.host {
             Host::Ipv4(address) => vec![IpAddr::V4(*address)],
             Host::Ipv6(address) => vec![IpAddr::V6(*address)],
             Host::Domain(name) => {
@@ -107,10 +99,32 @@ impl Server {
                 found.map_err(|error| format!("{}: {error}", self.host))?
             }
         };
+        Ok(found.into_iter().map(|address| SocketAddr::new(address, self.port)).collect())
+    }
+
+    /// A connection that begins in the clear, and goes on in TLS where that is wanted.
+    async fn greeted(&self, addresses: &[SocketAddr]) -> Result<AsyncSmtpConnection, String> {
+        let (tcp, peer) = self.connect(addresses).await?;
+        let hello = match tcp.local_addr().map(|address| address.ip().to_canonical()) {
+            Ok(IpAddr::V4(address)) => ClientId::Ipv4(address),
+            Ok(IpAddr::V6(address)) => ClientId::Ipv6(address),
+            Err(_) => ClientId::default(),
+        };
+        let stream = Box::new(Bounded { inner: tcp, left: MOST_SAID, peer });
+        let greeted = AsyncSmtpConnection::connect_with_transport(stream, &hello).await;
+        let mut connection = greeted.map_err(|error| self.words("did not greet", &error))?;
+        if self.security == Security::StartTls {
+            let outcome = connection.starttls(self.tls()?, &hello).await;
+            outcome.map_err(|error| self.words("did not begin TLS", &error))?;
+        }
+        Ok(connection)
+    }
+
+    async fn connect(&self, addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), String> {
         let mut last = "it has no address".to_owned();
         for address in addresses {
-            match timeout(CONNECT, TcpStream::connect(SocketAddr::new(address, self.port))).await {
-                Ok(Ok(connected)) => return Ok(connected),
+            match timeout(CONNECT, TcpStream::connect(address)).await {
+                Ok(Ok(connected)) => return Ok((connected, *address)),
                 Ok(Err(error)) => last = error.to_string(),
                 Err(_) => last = format!("no answer within {CONNECT:?}"),
             }
@@ -118,17 +132,10 @@ impl Server {
         Err(format!("{} port {} cannot be reached: {last}", self.host, self.port))
     }
 
-    async fn stream(&self, tcp: TcpStream) -> Result<Box<dyn AsyncTokioStream>, String> {
-        let peer = tcp.peer_addr().map_err(|error| self.words("is gone", &error))?;
-        let tcp = Bounded { inner: tcp, left: MOST_SAID, peer };
-        if self.security != Security::Tls {
-            return Ok(Box::new(tcp));
-        }
-        let config = fetch::tls().map_err(|error| self.words("cannot be asked for TLS", &error))?;
-        let name = ServerName::try_from(self.name()).map_err(|error| self.words("has no name for TLS", &error))?;
-        let begun = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
-        let inner = begun.map_err(|error| self.words("did not begin TLS", &error))?;
-        Ok(Box::new(Bounded { inner, left: MOST_SAID, peer }))
+    /// TLS that trusts Mozilla's roots, which are embedded.
+    fn tls(&self) -> Result<TlsParameters, String> {
+        let parameters = TlsParameters::builder(self.name()).certificate_store(CertificateStore::WebpkiRoots);
+        parameters.build().map_err(|error| self.words("cannot be asked for TLS", &error))
     }
 
     /// As certificates have it.
@@ -196,6 +203,7 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair};
     use rustls::pki_types::PrivateKeyDer;
     use std::future::Future;
+    use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -211,7 +219,8 @@ mod tests {
         let server = Server { host: Host::Domain("localhost".to_owned()), port, security, credentials };
         let address = |text: &str| text.parse().unwrap();
         let envelope = Envelope::new(Some(address("yard@example.org")), vec![address("ann@example.org")]).unwrap();
-        let deliver = async { server.deliver_within(patience, &envelope, b"Subject: x\r\n\r\nx\r\n").await.unwrap_err() };
+        let deliver =
+            async { server.deliver_within(patience, &envelope, b"Subject: x\r\n\r\nx\r\n").await.unwrap_err() };
         let served = async {
             let (stream, _) = listener.accept().await.unwrap();
             tokio::spawn(serve(stream)).await.unwrap()
@@ -248,10 +257,9 @@ mod tests {
 
     #[tokio::test]
     async fn no_password_is_sent_where_tls_is_wanted_and_not_had() {
-        let (why, told) = outcome(Security::StartTls, LONG, |stream| {
-            says(stream, b"220 hello\r\n250-hello\r\n250 AUTH PLAIN\r\n")
-        })
-        .await;
+        let (why, told) =
+            outcome(Security::StartTls, LONG, |stream| says(stream, b"220 hello\r\n250-hello\r\n250 AUTH PLAIN\r\n"))
+                .await;
         assert!(why.contains("STARTTLS") && told.starts_with("EHLO ") && !told.contains("AUTH"), "{why}: {told}");
     }
 

@@ -2,7 +2,8 @@
 //! was before, byte for byte.
 
 use super::super::{
-    Options, accounts, datasets, experiments, logs, mails, manifests, models, results, runs, shares, sweeps, tokens, webhooks,
+    Options, accounts, datasets, experiments, logs, mails, manifests, models, results, runs, shares, sweeps, tokens,
+    webhooks,
 };
 use super::*;
 use crate::domain::account::{Account, Actor, Role, Share, Shared, Token, TokenKind};
@@ -282,7 +283,9 @@ fn is_alone(key: &[u8], whole: &Dump) -> bool {
         all.next().is_some_and(|first| first == key) || all.next_back().is_some_and(|last| last == key)
     };
     match key[0] {
-        key::PENDING | key::LOG | key::SWEEP_OPEN | key::SWEEP_HELD | key::WEBHOOK_DELIVERY | key::MAIL_DELIVERY => true,
+        key::PENDING | key::LOG | key::SWEEP_OPEN | key::SWEEP_HELD | key::WEBHOOK_DELIVERY | key::MAIL_DELIVERY => {
+            true
+        }
         key::META => key.starts_with(b"\x01created"),
         key::EVENT => is_end(key::EVENT),
         _ => false,
