@@ -358,13 +358,13 @@ impl Children {
 /// What a child may take on a machine with so much memory.
 fn limits(config: &Config, memory: u64) -> Limits {
     let set = &config.allowance;
-    let on_all_cores = config.timeout.as_secs().saturating_mul(config.cores as u64);
     Limits {
         memory: match set.memory_bytes {
             Some(bytes) => Ceiling { bytes, is_set: true },
             None => Ceiling { bytes: memory.saturating_sub(SERVER_MEMORY).max(SERVER_MEMORY), is_set: false },
         },
-        cpu_seconds: Some(set.cpu_seconds.unwrap_or(on_all_cores)),
+        // The time-out says enough where nobody sets this one.
+        cpu_seconds: set.cpu_seconds,
         file_bytes: set.file_bytes,
         open_files: set.open_files,
         processes: set.processes.unwrap_or((memory >> 20).clamp(256, 4096)),

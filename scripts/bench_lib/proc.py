@@ -22,6 +22,11 @@ def resident(pid):
     return _field(f"/proc/{pid}/status", "VmRSS")
 
 
+def peak(pid):
+    """The most resident memory so far in bytes."""
+    return _field(f"/proc/{pid}/status", "VmHWM")
+
+
 def proportional(pid):
     """Bytes resident, pages shared with others counted in part (PSS)."""
     return _field(f"/proc/{pid}/smaps_rollup", "Pss")

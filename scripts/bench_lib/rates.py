@@ -25,9 +25,9 @@ def find_wrk():
     return shutil.which("wrk")
 
 
-def load(wrk, url, seconds=SECONDS, connections=CONNECTIONS, script=()):
+def load(wrk, url, seconds=SECONDS, connections=CONNECTIONS, script=(), threads=2):
     """(requests a second, 99th percentile in ms); `script` is a file for wrk and its arguments."""
-    command = [wrk, "-t2", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    command = [wrk, f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--latency"]
     command += ["-s", script[0], url, "--", *script[1:]] if script else [url]
     out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment()).stdout
     if "Non-2xx" in out or "Socket errors" in out:

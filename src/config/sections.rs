@@ -80,7 +80,7 @@ pub struct JobsSection {
     pub memory_estimate_bytes: u64,
     /// Whether runs wait until the machine has memory for them.
     pub wait_for_memory: bool,
-    /// Processor time that each process of a run may use; 0 is what the time-out allows.
+    /// Processor time that each process of a run may use; 0 is any.
     pub cpu_seconds: u64,
     /// The largest file that a run may write, in bytes; 0 is any.
     pub max_file_bytes: u64,

@@ -125,6 +125,15 @@ impl Error {
         }
     }
 
+    /// A file that the disk did not take, because it is full or because it failed.
+    pub fn disk(what: impl fmt::Display, cause: &std::io::Error) -> Self {
+        let (code, advice) = match cause.kind() {
+            std::io::ErrorKind::StorageFull => (Code::DiskFull, "the disk is full; make room on it"),
+            _ => (Code::Unavailable, "the disk failed; try again, and see the server's log for the cause"),
+        };
+        Self::new(code, format!("{what}: {advice}")).because(cause)
+    }
+
     /// Nobody is known to ask.
     pub fn unauthenticated(message: impl Into<String>) -> Self {
         Self::new(Code::Unauthenticated, message)
@@ -164,6 +173,15 @@ impl std::error::Error for Error {}
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn a_full_disk_is_told_from_one_that_failed() {
+        let of = |kind: std::io::ErrorKind| Error::disk("the image could not be written", &kind.into());
+        assert_eq!(of(std::io::ErrorKind::StorageFull).code, Code::DiskFull);
+        let failed = of(std::io::ErrorKind::Other);
+        assert_eq!(failed.code, Code::Unavailable);
+        assert!(failed.cause.is_some() && failed.message.starts_with("the image could not be written: "));
+    }
 
     #[test]
     fn every_code_has_a_name_of_its_own() {

@@ -113,7 +113,7 @@ impl Shared {
         let settings = &self.settings;
         let folder = settings.folders.model(request.run);
         // A script that kept nothing may have lost its empty folder in a power cut.
-        std::fs::create_dir_all(&folder).map_err(Error::internal)?;
+        std::fs::create_dir_all(&folder).map_err(|error| Error::disk("the run has no folder to answer in", &error))?;
         let Image::File(image) = &request.image else {
             return Err(Error::internal("a test command was to be given an image that is no file"));
         };

@@ -80,20 +80,25 @@ impl Views {
     }
 
     fn make(&self, version: DatasetVersion, folder: &Path) -> Result<()> {
-        let failed = |error: io::Error| {
-            let no_room = error.kind() == io::ErrorKind::StorageFull;
-            let code =
-                if no_room { crate::domain::error::Code::DiskFull } else { crate::domain::error::Code::Internal };
-            Error::new(code, "the folder of the dataset could not be made").because(error)
-        };
         let draft = folder.with_extension("draft");
-        remove(&draft).and_then(|()| fs::create_dir_all(&draft)).map_err(failed)?;
+        let made = remove(&draft).map_err(failed).and_then(|()| self.fill(version, &draft));
+        let made = made.and_then(|()| remove(folder).and_then(|()| fs::rename(&draft, folder)).map_err(failed));
+        if made.is_err()
+            && let Err(error) = remove(&draft)
+        {
+            tracing::warn!(%error, "an unfinished dataset folder is left behind");
+        }
+        made
+    }
+
+    fn fill(&self, version: DatasetVersion, draft: &Path) -> Result<()> {
+        fs::create_dir_all(draft).map_err(failed)?;
         let mut labels = HashSet::new();
         let mut after = None;
         loop {
             let page = self.manifests.page(version, after, PAGE)?;
             for entry in &page.entries {
-                let mut link = draft.clone();
+                let mut link = draft.to_owned();
                 if let Some(label) = &entry.label {
                     link.push(label.as_str());
                     if labels.insert(Label::clone(label)) {
@@ -105,10 +110,9 @@ impl Views {
             }
             after = page.next;
             if after.is_none() {
-                break;
+                return Ok(());
             }
         }
-        remove(folder).and_then(|()| fs::rename(&draft, folder)).map_err(failed)
     }
 
     /// Drops the folders that have not been used for longest, but for a few.
@@ -139,6 +143,10 @@ impl Drop for View<'_> {
             slot.users -= 1;
         }
     }
+}
+
+fn failed(error: io::Error) -> Error {
+    Error::disk("the folder of the dataset could not be made", &error)
 }
 
 fn remove(folder: &Path) -> io::Result<()> {

@@ -351,7 +351,7 @@ async fn staged(pipe: Pipe) -> Result<Box<dyn StagedBlob>> {
 }
 
 fn check(staged: Box<dyn StagedBlob>, max_pixels: u64) -> Result<CheckedImage> {
-    let file = staged.open().map_err(Error::internal)?;
+    let file = staged.open().map_err(write_error)?;
     let info = container::inspect(file, max_pixels).map_err(|error| container_error(&error))?;
     Ok(CheckedImage { content: Content::Staged(staged), info })
 }
@@ -401,6 +401,10 @@ fn fetch_error(error: FetchError) -> Error {
     }
 }
 
-fn write_error(error: io::Error) -> Error {
-    if error.kind() == io::ErrorKind::StorageFull { Store::disk_full().because(error) } else { Error::internal(error) }
+/// The failure of an image's own file.
+pub(super) fn write_error(error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::StorageFull => Store::disk_full().because(error),
+        _ => Error::disk("the image could not be written", &error),
+    }
 }

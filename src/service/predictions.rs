@@ -1,7 +1,7 @@
 //! Predictions: one image, asked of the best model. The image is not kept.
 
 use super::Services;
-use super::images::CheckedImage;
+use super::images::{CheckedImage, write_error};
 use crate::blob::StagedBlob;
 use crate::domain::account::{Permit, View};
 use crate::domain::error::{Error, Result};
@@ -86,7 +86,7 @@ impl Services {
         let staged = self.stage(image).await?;
         let path = staged.path();
         let named = tokio::task::spawn_blocking(move || Named::new(&path, ending));
-        let named = named.await.map_err(Error::internal)?.map_err(Error::internal)?;
+        let named = named.await.map_err(Error::internal)?.map_err(write_error)?;
         Ok((Image::File(named.0.clone()), Some((named, staged))))
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Engine {
 pub(super) enum EngineError {
     /// The disk is full.
     Full(io::Error),
+    /// The disk answered with an error: what is on it may be whole.
+    Failed(io::Error),
     /// Anything else.
     Damaged(String),
 }
@@ -62,6 +64,7 @@ impl Engine {
         match catch_unwind(AssertUnwindSafe(|| config.open())) {
             Ok(Ok(db)) => Ok(db),
             Ok(Err(sled::Error::Io(error))) if is_full(&error) => Err(EngineError::Full(error)),
+            Ok(Err(sled::Error::Io(error))) if error.raw_os_error().is_some() => Err(EngineError::Failed(error)),
             Ok(Err(error)) => Err(EngineError::Damaged(error.to_string())),
             Err(_) => Err(EngineError::Damaged("its files contradict each other".to_owned())),
         }
@@ -104,6 +107,7 @@ impl Engine {
             match self.open() {
                 Ok(db) => return Ok(db),
                 Err(EngineError::Full(error)) => return Err(Trouble::Behind(error)),
+                Err(EngineError::Failed(error)) => return Err(Trouble::Failed(error)),
                 Err(EngineError::Damaged(cause)) if cause.contains("acquire lock") && Instant::now() < until => {
                     std::thread::sleep(PATIENCE / 500);
                 }

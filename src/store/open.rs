@@ -286,9 +286,11 @@ fn open_or_rescue(folder: &Path, engine: &Engine) -> Result<sled::Db, OpenError>
             engine.give_up_reserve().map_err(failed("written"))?;
             return engine.open().map_err(|error| match error {
                 EngineError::Full(source) => full(source),
+                EngineError::Failed(source) => failed("read")(source),
                 EngineError::Damaged(cause) => damaged(cause),
             });
         }
+        Err(EngineError::Failed(source)) => return Err(failed("read")(source)),
         Err(EngineError::Damaged(cause)) => cause,
     };
     if !had_files {
@@ -310,6 +312,7 @@ fn open_or_rescue(folder: &Path, engine: &Engine) -> Result<sled::Db, OpenError>
             fs::rename(&copy, &engine.folder).map_err(failed("put back"))?;
             Err(match error {
                 EngineError::Full(source) => full(source),
+                EngineError::Failed(source) => failed("read")(source),
                 EngineError::Damaged(_) => damaged(first),
             })
         }

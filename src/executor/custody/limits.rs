@@ -5,6 +5,7 @@
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use std::sync::OnceLock;
 
 /// How long a child may go on after it was told that its processor time is over, in seconds.
 const CPU_GRACE: u64 = 10;
@@ -46,6 +47,14 @@ pub enum Breach {
     FileSize,
 }
 
+/// The most that this process may have; it does not change while it runs.
+fn own_maximum(resource: Resource) -> Option<u64> {
+    static OWN: OnceLock<[Option<u64>; 3]> = OnceLock::new();
+    let all = [Resource::Cpu, Resource::Fsize, Resource::Nofile];
+    let own = OWN.get_or_init(|| all.map(|resource| getrlimit(resource).maximum));
+    all.iter().position(|one| *one == resource).and_then(|at| own[at])
+}
+
 impl Limits {
     /// The same for a child that serves many: its processor time adds up.
     #[must_use]
@@ -66,7 +75,7 @@ impl Limits {
         for (resource, most) in wanted {
             let Some((soft, hard)) = most else { continue };
             // Nobody but root may have more than the server has.
-            let own = getrlimit(resource).maximum;
+            let own = own_maximum(resource);
             let within = |value: u64| Some(own.map_or(value, |own| own.min(value)));
             match prlimit(Some(pid), resource, Rlimit { current: within(soft), maximum: within(hard) }) {
                 Ok(_) | Err(Errno::SRCH) => {}

@@ -89,17 +89,18 @@ impl Custody {
 
     /// Takes in a child that was just started.
     pub fn take_in(self: &Arc<Self>, pid: Pid, limits: Limits, kind: Kind) -> Ward {
-        self.limit(pid, &limits);
+        limits.apply(pid);
         self.guard.watch(pid);
-        if kind == Kind::Script {
-            self.leaders().push(pid);
+        match kind {
+            Kind::Script => self.leaders().push(pid),
+            // It may not be looked at for long.
+            Kind::Helper => self.expose(pid),
         }
         Ward::new(Arc::clone(self), pid, limits)
     }
 
-    /// Sets what the kernel keeps for each process.
-    fn limit(&self, pid: Pid, limits: &Limits) {
-        limits.apply(pid);
+    /// Has the kernel take this process before the server when memory runs out.
+    fn expose(&self, pid: Pid) {
         if let Some(score) = &self.oom_score {
             let file = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
             match fs::write(file, score) {

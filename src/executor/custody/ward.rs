@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// A child that lives so long gets a group of its own, and what it has started by then its limits.
-const SETTLE_AFTER: Duration = Duration::from_millis(5);
+/// A child that lives so long gets a group of its own, and what it has started by then its limits. Putting a process into a
+/// group makes the kernel wait for all processors, some milliseconds; in this time nobody can take much memory.
+const SETTLE_AFTER: Duration = Duration::from_millis(25);
 
 /// When it is looked at first.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
@@ -100,6 +101,7 @@ impl Ward {
         let began = Instant::now();
         if !self.is_settled {
             self.is_settled = true;
+            self.custody.expose(self.pid);
             self.enclose();
             self.gather();
             self.next_look = self.started + FIRST_LOOK;
@@ -164,7 +166,8 @@ impl Ward {
         let inside = self.group.as_ref().map(Group::members).unwrap_or_default();
         for pid in all.iter().filter(|stat| !stat.has_ended).map(|stat| stat.member.pid).filter(|pid| *pid != self.pid)
         {
-            self.custody.limit(pid, &self.limits);
+            self.limits.apply(pid);
+            self.custody.expose(pid);
             let Some(group) = self.group.as_ref().filter(|_| !inside.contains(&pid)) else { continue };
             if let Err(error) = group.put(pid) {
                 tracing::warn!(%error, "a process could not be put into its control group");

@@ -46,7 +46,11 @@ pub fn check(url: &Url, rule: &AddressRule) -> Result<(), FetchError> {
     let permitted = match url.host() {
         Some(Host::Ipv4(address)) => rule.permits(address.into()),
         Some(Host::Ipv6(address)) => rule.permits(address.into()),
-        Some(Host::Domain(name)) => !is_localhost(name) || rule.permits(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        // An address with several dots behind it is a name to the standard, and an address to some resolvers.
+        Some(Host::Domain(name)) => match name.trim_end_matches('.').parse() {
+            Ok(address) => rule.permits(address),
+            Err(_) => !is_localhost(name) || rule.permits(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        },
         None => {
             return Err(FetchError::BadUrl { url: shown(url), reason: "it names no host".to_owned() });
         }
@@ -184,6 +188,7 @@ mod tests {
                 "http://0xa9fea9fe/",
                 "http://0251.0376.0251.0376/",
                 "http://169.254.43518/",
+                "http://169.254.169.254../",
                 "http://[::ffff:169.254.169.254]/",
                 "http://[::ffff:a9fe:a9fe]/",
                 "http://[fe80::1]/",
