@@ -3,7 +3,7 @@
 use crate::allocator;
 use crate::blob::{BlobStore, LocalBlobs};
 use crate::care;
-use crate::config::Config;
+use crate::config::{Config, Mail};
 use crate::control;
 use crate::domain::prediction::Predictor;
 use crate::domain::stamp::{Clock, Timestamp};
@@ -23,6 +23,7 @@ use crate::http::tls::{self, Tls, TlsError};
 use crate::http::{self, limits};
 use crate::ingest::fetch::{FetchPolicy, Fetcher};
 use crate::outbox::Outbox;
+use crate::outbox::mail::{self, Mailer};
 use crate::scheduler::{self, Handle, Scheduled, Scheduler};
 use crate::service::accounts::Accounts;
 use crate::service::{self, Services};
@@ -167,8 +168,9 @@ impl Server {
             ..FetchPolicy::default()
         }));
         let webhooks_changed = Arc::new(Notify::new());
+        let mailer = config.mail.as_ref().map(|mail| mailer(mail, base(&config, &listener)));
         let outbox =
-            Outbox::new(store.clone(), Arc::clone(&fetcher), Arc::clone(&clock), Arc::clone(&webhooks_changed));
+            Outbox::new(store.clone(), Arc::clone(&fetcher), mailer, Arc::clone(&clock), Arc::clone(&webhooks_changed));
         let services = Services::new(service::Parts {
             folder: config.data_dir.clone(),
             store: store.clone(),
@@ -394,7 +396,8 @@ impl Jobs {
         for (name, value) in config.backbone.iter().flat_map(Settings::variables) {
             environment = environment.with(name, value);
         }
-        let secrets = Secrets::new(environment.secrets());
+        let mail = config.mail.iter().flat_map(|mail| mail.secrets.0.iter().cloned());
+        let secrets = Secrets::new(&environment.secrets().iter().cloned().chain(mail).collect::<Vec<_>>());
         let reports = handle.clone();
         let pool = LocalPool::new(
             local::Settings {
@@ -438,6 +441,24 @@ fn predictor(
     let test = config.test.clone();
     let settings = predictor::Settings { test, environment, timeout, folders, concurrency, limits, secrets };
     Arc::new(CommandPredictor::new(settings, custody, runtime))
+}
+
+/// Who sends mail.
+fn mailer(mail: &Mail, base: String) -> Mailer {
+    let Mail { host, port, security, credentials, from, to, topics, secrets: _ } = mail.clone();
+    let server = mail::Server { host, port, security, credentials };
+    Mailer::new(mail::Settings { server, from, to, topics, base })
+}
+
+/// Where mail says that this server is reached: on this machine, or by the first of its names if others reach it.
+fn base(config: &Config, listener: &TcpListener) -> String {
+    let address = listener.local_addr().unwrap_or(config.listen);
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    match config.hosts.first().filter(|_| !address.ip().is_loopback()) {
+        Some(host) if host.contains(':') => format!("{scheme}://[{host}]:{}", address.port()),
+        Some(host) => format!("{scheme}://{host}:{}", address.port()),
+        None => format!("{scheme}://{address}"),
+    }
 }
 
 /// Threads that may block, for a runtime that jobs run on.

@@ -1,5 +1,6 @@
 //! From what was written to what the server works with: bounds, and programs that exist.
 
+use super::mail::Mail;
 use super::{ConfigError, JobsSection, RawConfig, ServerSection, TrainerSection};
 use crate::domain::sweep::Grid;
 use crate::trainer::backbone;
@@ -81,6 +82,8 @@ pub struct Config {
     pub fetch_timeout: Duration,
     /// How many days what was deleted can be had back.
     pub trash_days: u64,
+    /// E-mail, where a server for it is set.
+    pub mail: Option<Mail>,
     /// This binary.
     pub own: PathBuf,
 }
@@ -148,7 +151,7 @@ impl RawConfig {
     /// # Errors
     /// [`ConfigError`] naming the setting.
     pub fn check(self, surroundings: Surroundings) -> Result<Config, ConfigError> {
-        let Self { server, jobs, trainer, sweep, fetch, trash, limits, log: _ } = self;
+        let Self { server, jobs, trainer, sweep, fetch, trash, mail, limits, log: _ } = self;
         let bad = |message: String| Err(ConfigError::Value(message));
         let listen: SocketAddr = server.listen.replace("localhost:", "127.0.0.1:").parse().map_err(|_| {
             ConfigError::Value(format!("server.listen is {:?}; give an address such as 127.0.0.1:8080", server.listen))
@@ -224,6 +227,7 @@ impl RawConfig {
             allow_private_addresses: fetch.allow_private_addresses,
             fetch_timeout: Duration::from_secs(fetch.timeout_seconds),
             trash_days: trash.days,
+            mail: Mail::check(&mail)?,
             own: search.own.clone(),
         })
     }

@@ -4,12 +4,14 @@
 //! settings are for beyond their bounds.
 
 mod check;
+mod mail;
 mod sections;
 
 pub use check::{Allowance, Config, Surroundings, TlsFiles};
+pub use mail::Mail;
 pub use sections::{
-    FetchSection, JobsSection, LimitsSection, LogFormat, LogSection, RawConfig, ServerSection, SweepSection,
-    TrainerSection,
+    FetchSection, JobsSection, LimitsSection, LogFormat, LogSection, MailSection, RawConfig, ServerSection,
+    SweepSection, TrainerSection,
 };
 
 use crate::trainer::backbone::BackboneError;
@@ -93,7 +95,7 @@ impl RawConfig {
     fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
-        toml::from_str(&text).map_err(|error| ConfigError::Syntax { path: path.to_owned(), message: error.to_string() })
+        toml::from_str(&text).map_err(|error| ConfigError::Syntax { path: path.to_owned(), message: shown(&error) })
     }
 
     /// Lays `TRAINYARD_<SECTION>_<KEY>` over the settings.
@@ -121,6 +123,17 @@ impl RawConfig {
     }
 }
 
+/// What is wrong with the file, and where. A line with a secret is not shown.
+fn shown(error: &toml::de::Error) -> String {
+    let whole = error.to_string();
+    if whole.contains("smtp_url") || whole.contains("smtp://") || whole.contains("smtps://") {
+        let place = whole.lines().next().filter(|line| line.contains("line")).unwrap_or_default();
+        let message = Some(error.message()).filter(|message| !message.contains("://")).unwrap_or("it does not fit");
+        return format!("{place}: {message} (the line is not shown, since it may hold a password)");
+    }
+    whole
+}
+
 /// The names of all sections, as they stand in variables.
 fn sections_by_name() -> impl Iterator<Item = String> {
     toml::Table::try_from(RawConfig::default()).unwrap_or_default().into_iter().map(|(name, _)| name.to_uppercase())
@@ -131,6 +144,7 @@ fn keys() -> Vec<(String, String, bool)> {
     let mut all = RawConfig::default();
     (all.server.tls_cert, all.server.tls_key) = (Some(PathBuf::new()), Some(PathBuf::new()));
     all.jobs.concurrency = Some(1);
+    (all.mail.smtp_url, all.mail.from) = (Some(String::new().into()), Some(String::new()));
     all.trainer.backbone = Some(PathBuf::new());
     all.trainer.backbone_size = Some(1);
     (all.trainer.backbone_mean, all.trainer.backbone_std) = (Some(Vec::new()), Some(Vec::new()));
@@ -194,6 +208,15 @@ mod tests {
         assert!(message("[sever]\n", &[]).contains("sever"));
         assert!(message("", &[("TRAINYARD_JOBS_CONCURRENCY", "many")]).contains("TRAINYARD_JOBS_CONCURRENCY"));
         assert!(message("[jobs]\nconcurrency = \"two\"\n", &[]).contains("concurrency"));
+        for line in [
+            "smtp_url = \"smtps://u:hunter2@h",
+            "smtp_url = [\"smtps://u:hunter2@h\"]",
+            "smtp_ul = \"smtps://u:hunter2@h\"",
+            "to = \"smtps://u:hunter2@h\"",
+        ] {
+            let message = message(&format!("[mail]\n{line}\n"), &[]);
+            assert!(message.contains("line 2") && !message.contains("hunter2"), "{message}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The sections of the settings file, each with its defaults. What a value may be is checked in `check`.
 
+use crate::domain::mail::MailTopic;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::PathBuf;
 
 /// Settings as they are written.
@@ -19,6 +21,8 @@ pub struct RawConfig {
     pub fetch: FetchSection,
     /// What was deleted.
     pub trash: TrashSection,
+    /// E-mail when sweeps and runs end.
+    pub mail: MailSection,
     /// What clients can take of the server.
     pub limits: LimitsSection,
     /// The log.
@@ -152,6 +156,46 @@ pub struct FetchSection {
     pub timeout_seconds: u64,
 }
 
+/// `[mail]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MailSection {
+    /// The server that takes e-mail, with the password there; none is sent without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smtp_url: Option<SecretText>,
+    /// Who sends it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Who gets it.
+    pub to: Vec<String>,
+    /// About what.
+    pub topics: Vec<String>,
+}
+
+/// A text that is not shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretText(String);
+
+impl SecretText {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for SecretText {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText")
+    }
+}
+
 /// `[limits]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -249,6 +293,14 @@ impl Default for TrainerSection {
 impl Default for SweepSection {
     fn default() -> Self {
         Self { learning_rates: vec![0.001, 0.01, 0.1], layers: vec![1, 2, 4], steps: vec![1000, 2000, 4000] }
+    }
+}
+
+impl Default for MailSection {
+    fn default() -> Self {
+        let topics = [MailTopic::SweepFinished, MailTopic::RunFailed];
+        let topics = topics.map(|topic| topic.as_str().to_owned()).to_vec();
+        Self { smtp_url: None, from: None, to: Vec::new(), topics }
     }
 }
 

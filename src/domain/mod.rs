@@ -11,6 +11,7 @@ pub mod event;
 pub mod experiment;
 pub mod ids;
 pub mod job;
+pub mod mail;
 pub mod model;
 pub mod name;
 pub mod prediction;

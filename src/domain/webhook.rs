@@ -1,4 +1,4 @@
-//! Webhooks: somebody wants to be told, by a POST or by e-mail, when runs or sweeps end.
+//! Webhooks: a program wants to be told, by a POST, when runs or sweeps end. How deliveries stand, those of e-mail too.
 //!
 //! Pure data and rules; who delivers knows how.
 
@@ -56,7 +56,7 @@ pub struct Webhook {
     pub id: WebhookId,
     /// Whose it is; it is told what that account may see.
     pub stamp: Stamp,
-    /// Where to: `https://...`, `http://...` or `mailto:...`.
+    /// Where to: `https://...` or `http://...`.
     pub url: String,
     /// What messages are signed with.
     pub secret: String,

@@ -1,19 +1,21 @@
-//! What goes out: webhooks, told at least once of each end that they asked for, also over restarts.
+//! What goes out: webhooks and e-mail, told at least once of each end that they asked for, also over restarts.
 //!
-//! Reads the sequenced log of changes and keeps for each webhook the last change that needs no more telling. While there are no
-//! webhooks nothing wakes up. Knows the store and how to send; not HTTP's routes.
+//! Reads the sequenced log of changes and keeps for each receiver the last change that needs no more telling. While there are no
+//! receivers nothing wakes up. Webhooks and e-mail go round apart, so that neither waits for the other's network. Knows the store
+//! and how to send; not HTTP's routes.
 
+pub mod mail;
 mod message;
+mod receiver;
 
-use crate::domain::account::{Actor, LOCAL_ACCOUNT, Right};
 use crate::domain::error::Result;
-use crate::domain::event::Event;
-use crate::domain::ids::{ModelId, WebhookId};
 use crate::domain::stamp::{Clock, Timestamp};
-use crate::domain::webhook::{Delivery, Topic, Webhook};
+use crate::domain::webhook::Delivery;
 use crate::ingest::fetch::Fetcher;
-use crate::store::{Store, accounts, events, models, shares, webhooks};
-use futures::future::join_all;
+use crate::store::{Commit, Store, events, mails};
+use futures::future::{join, join_all};
+use mail::Mailer;
+use receiver::{Receiver, ReceiverId, Receivers};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,78 +24,131 @@ use tokio::sync::Notify;
 /// Webhooks that a server has at the most.
 pub const MOST: usize = 100;
 
-/// How often the log is looked at while there are webhooks.
+/// How often the log is looked at while there are receivers.
 const RHYTHM: Duration = Duration::from_millis(500);
 
-/// Changes looked at in one go, for one webhook.
+/// Changes looked at in one go, for one receiver.
 const PAGE: usize = 200;
 
 /// Changes that are passed over before that is written down.
 const NOTED: u64 = 1000;
 
-/// How far a webhook was read, and when to go on.
+/// How far a receiver was read for, and when to go on.
 #[derive(Debug, Clone, Copy, Default)]
 struct Place {
     read: u64,
     not_before: Timestamp,
 }
 
-/// Tells webhooks what happened.
+/// Tells webhooks and people what happened.
 pub struct Outbox {
     store: Store,
-    fetcher: Arc<Fetcher>,
-    clock: Arc<dyn Clock>,
+    webhooks: Rounds,
     changed: Arc<Notify>,
-    places: HashMap<WebhookId, Place>,
+    mail: Option<Rounds>,
+    /// The addresses that are written to, and those of them that are new.
+    addresses: Vec<String>,
+    begun: Option<Commit<()>>,
 }
 
 impl Outbox {
-    /// An outbox; `changed` wakes it when a webhook was made.
-    pub fn new(store: Store, fetcher: Arc<Fetcher>, clock: Arc<dyn Clock>, changed: Arc<Notify>) -> Self {
-        Self { store, fetcher, clock, changed, places: HashMap::new() }
+    /// An outbox; `changed` wakes it when a webhook was made. Without a `mailer` no mail is sent. Addresses that are new are
+    /// written to about what is stored after this.
+    pub fn new(
+        store: Store,
+        fetcher: Arc<Fetcher>,
+        mailer: Option<Mailer>,
+        clock: Arc<dyn Clock>,
+        changed: Arc<Notify>,
+    ) -> Self {
+        let addresses: Vec<_> = mailer.iter().flat_map(Mailer::addresses).map(|address| address.to_string()).collect();
+        let is_idle = addresses.is_empty() && matches!(mails::known(&store), Ok(known) if known.is_empty());
+        let begun = (!is_idle).then(|| keep(&store, &addresses));
+        let rounds = |receivers| Rounds::new(store.clone(), receivers, Arc::clone(&clock));
+        let mail = mailer.map(|mailer| rounds(Receivers::Mail(Arc::new(mailer))));
+        let webhooks = rounds(Receivers::Webhooks(fetcher));
+        Self { store, webhooks, changed, mail, addresses, begun }
     }
 
     /// Works until it is dropped.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
+        let Self { store, webhooks, changed, mail, addresses, mut begun } = self;
+        let mail = async {
+            while let Some(commit) = begun.take() {
+                if let Err(error) = commit.await {
+                    tracing::error!(%error, "who gets mail cannot be noted; nothing is sent before");
+                    tokio::time::sleep(RHYTHM * 20).await;
+                    begun = Some(keep(&store, &addresses));
+                }
+            }
+            if let Some(mail) = mail {
+                // Addresses come and go with the settings alone.
+                mail.go(&Notify::new()).await;
+            }
+        };
+        join(webhooks.go(&changed), mail).await;
+    }
+}
+
+fn keep(store: &Store, addresses: &[String]) -> Commit<()> {
+    let addresses = addresses.to_vec();
+    store.settle(move |tx| mails::keep(tx, &addresses))
+}
+
+/// Receivers of one kind, and how far each of them is.
+struct Rounds {
+    store: Store,
+    receivers: Receivers,
+    clock: Arc<dyn Clock>,
+    places: HashMap<ReceiverId, Place>,
+}
+
+impl Rounds {
+    fn new(store: Store, receivers: Receivers, clock: Arc<dyn Clock>) -> Self {
+        Self { store, receivers, clock, places: HashMap::new() }
+    }
+
+    /// Goes round for as long as there are receivers, and waits for some.
+    async fn go(mut self, changed: &Notify) {
         loop {
-            match webhooks::page(&self.store, MOST) {
-                Ok(found) if found.is_empty() => self.changed.notified().await,
+            match self.receivers.all(&self.store) {
+                Ok(found) if found.is_empty() => changed.notified().await,
                 Ok(found) => {
                     if !self.round(found).await {
                         tokio::time::sleep(RHYTHM).await;
                     }
                 }
                 Err(error) => {
-                    tracing::error!(%error, "webhooks cannot be read");
+                    tracing::error!(%error, "who is to be told cannot be read");
                     tokio::time::sleep(RHYTHM * 20).await;
                 }
             }
         }
     }
 
-    /// Tells each webhook at most one thing. True where there may be more to tell at once.
-    async fn round(&mut self, found: Vec<Webhook>) -> bool {
-        self.places.retain(|id, _| found.iter().any(|webhook| webhook.id == *id));
+    /// Tells each receiver at most one thing. True where there may be more to tell at once.
+    async fn round(&mut self, found: Vec<Receiver>) -> bool {
+        self.places.retain(|id, _| found.iter().any(|receiver| receiver.id() == *id));
         let now = self.clock.now();
         let this = &*self;
-        let told = join_all(found.iter().map(|webhook| this.step(webhook, now))).await;
+        let told = join_all(found.iter().map(|receiver| this.step(receiver, now))).await;
         let mut again = false;
-        for (webhook, outcome) in found.iter().zip(told) {
+        for (receiver, outcome) in found.iter().zip(told) {
             match outcome {
                 Ok((place, more)) => {
-                    self.places.insert(webhook.id, place);
+                    self.places.insert(receiver.id(), place);
                     again |= more;
                 }
-                Err(error) => tracing::error!(webhook = %webhook.id, %error, "a webhook could not be served"),
+                Err(error) => tracing::error!(receiver = %receiver.id(), %error, "a receiver could not be served"),
             }
         }
         again
     }
 
     /// Looks for the next thing to tell and tells it.
-    async fn step(&self, webhook: &Webhook, now: Timestamp) -> Result<(Place, bool)> {
-        let delivery = webhooks::delivery(&self.store, webhook.id)?;
-        let mut place = match self.places.get(&webhook.id) {
+    async fn step(&self, receiver: &Receiver, now: Timestamp) -> Result<(Place, bool)> {
+        let delivery = receiver.delivery(&self.store)?;
+        let mut place = match self.places.get(&receiver.id()) {
             Some(place) => *place,
             None => Place { read: delivery.told, not_before: Timestamp(0) },
         };
@@ -102,8 +157,9 @@ impl Outbox {
         }
         let page = events::page(&self.store, place.read, PAGE)?;
         for event in &page {
-            if self.concerns(webhook, event)? {
-                let told = self.tell(webhook, event, delivery).await?;
+            if receiver.concerns(&self.store, event)? {
+                let sent = receiver.send(&self.store, event).await?;
+                let told = self.told(receiver, event.sequence, delivery, sent).await?;
                 place.not_before = Timestamp(self.clock.now().0.saturating_add(told.wait()));
                 place.read = told.told.max(place.read);
                 return Ok((place, told.attempts == 0));
@@ -111,42 +167,40 @@ impl Outbox {
             place.read = event.sequence;
         }
         if place.read.saturating_sub(delivery.told) >= NOTED {
-            self.note(webhook.id, Delivery { told: place.read, ..delivery }).await?;
+            self.note(receiver, Delivery { told: place.read, ..delivery }).await?;
         }
         Ok((place, page.len() == PAGE))
     }
 
-    /// Whether the owner asked for this and may see it.
-    fn concerns(&self, webhook: &Webhook, event: &Event) -> Result<bool> {
-        let model = ModelId(event.model);
-        let is_asked = Topic::of(event.kind).is_some_and(|topic| webhook.topics.contains(&topic))
-            && webhook.model.is_none_or(|only| only == model);
-        if !is_asked || webhook.stamp.owner == LOCAL_ACCOUNT {
-            return Ok(is_asked);
-        }
-        let owner = accounts::get(&self.store, webhook.stamp.owner)?.filter(|owner| owner.stamp.trashed_at.is_none());
-        let (Some(owner), Some(model)) = (owner, models::get(&self.store, model)?) else { return Ok(false) };
-        let actor = Actor { account: owner.id, project: webhook.stamp.project, role: owner.role };
-        let share = shares::get(&self.store, model.id, owner.id)?;
-        Ok(actor.right(model.stamp.owner, share) >= Right::View)
-    }
-
-    async fn tell(&self, webhook: &Webhook, event: &Event, delivery: Delivery) -> Result<Delivery> {
-        let body = message::body(&self.store, event)?;
-        let sent = message::send(&self.fetcher, webhook, &format!("{}-{}", webhook.id, event.sequence), body).await;
+    /// Writes down how a try went.
+    async fn told(
+        &self,
+        receiver: &Receiver,
+        sequence: u64,
+        delivery: Delivery,
+        sent: std::result::Result<(), String>,
+    ) -> Result<Delivery> {
         let now = self.clock.now();
         let told = match sent {
-            Ok(()) => delivery.delivered(event.sequence, now),
+            Ok(()) => delivery.delivered(sequence, now),
             Err(why) => {
-                tracing::info!(webhook = %webhook.id, why, attempt = delivery.attempts + 1, "a webhook was not told");
-                delivery.failed(event.sequence, why, now)
+                let told = delivery.failed(sequence, why.clone(), now);
+                let id = receiver.id();
+                match told.attempts {
+                    0 => tracing::warn!(receiver = %id, why, "a message was given up"),
+                    attempt => {
+                        tracing::info!(receiver = %id, why, attempt, "a message was not delivered; it is tried again")
+                    }
+                }
+                told
             }
         };
-        self.note(webhook.id, told.clone()).await?;
+        self.note(receiver, told.clone()).await?;
         Ok(told)
     }
 
-    async fn note(&self, id: WebhookId, delivery: Delivery) -> Result<()> {
-        self.store.settle(move |tx| webhooks::put_delivery(tx, id, &delivery)).await
+    async fn note(&self, receiver: &Receiver, delivery: Delivery) -> Result<()> {
+        let receiver = receiver.clone();
+        self.store.settle(move |tx| receiver.put_delivery(tx, &delivery)).await
     }
 }

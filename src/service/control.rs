@@ -7,7 +7,7 @@ use super::{CHUNK, Services, access};
 use crate::domain::account::{Access, Administer, Change, Permit, View};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
-use crate::domain::ids::{ExperimentId, ModelId, RunId, SweepId};
+use crate::domain::ids::{ModelId, RunId, SweepId};
 use crate::domain::name::Name;
 use crate::domain::run::{Outcome, Run, RunState};
 use crate::domain::stamp::{Stamp, Timestamp};
@@ -41,7 +41,7 @@ impl Services {
     pub fn sweep(&self, permit: Permit<View>, id: SweepId) -> Result<SweepView> {
         let store = &self.parts.store;
         let sweep = sweep(store, permit, id)?;
-        let last = last_runs(store, id)?;
+        let last = runs::last_of_sweep(store, id)?;
         let count = |state| (state, last.values().filter(|run| run.state.name() == state).count() as u64);
         let model = models::get(store, sweep.model)?;
         Ok(SweepView {
@@ -120,7 +120,7 @@ impl Services {
     /// `not_found`; `forbidden`; `conflict` where none failed.
     pub async fn retry_sweep(&self, permit: Permit<Change>, id: SweepId) -> Result<Vec<RunId>> {
         sweep(&self.parts.store, permit, id)?;
-        let last = last_runs(&self.parts.store, id)?;
+        let last = runs::last_of_sweep(&self.parts.store, id)?;
         let mut failed: Vec<RunId> = last.values().filter(|run| has_failed(run)).map(|run| run.id).collect();
         if failed.is_empty() {
             return Err(Error::new(Code::Conflict, format!("no run of {id} has failed")));
@@ -224,18 +224,6 @@ pub(super) fn sweep<A: Access>(reader: &impl Read, permit: Permit<A>, id: SweepI
 fn reached(reader: &impl Read, permit: Permit<Change>, id: RunId) -> Result<Run> {
     let run = runs::get(reader, id)?.ok_or_else(|| no_run(id))?;
     if access::reaches(reader, permit, run.spec.model)? { Ok(run) } else { Err(no_run(id)) }
-}
-
-/// The last run of each experiment of a sweep; a grid bounds how many there are.
-fn last_runs(reader: &impl Read, id: SweepId) -> Result<HashMap<ExperimentId, Run>> {
-    let mut last = HashMap::new();
-    let mut after = None;
-    loop {
-        let page = runs::of_sweep(reader, id, after, 500)?;
-        let Some(run) = page.last() else { return Ok(last) };
-        after = Some(run.id);
-        last.extend(page.into_iter().map(|run| (run.spec.experiment, run)));
-    }
 }
 
 fn has_failed(run: &Run) -> bool {

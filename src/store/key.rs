@@ -76,6 +76,8 @@ pub const SHARED_WITH: u8 = 0x86;
 pub const WEBHOOK: u8 = 0x90;
 /// webhook -> how its deliveries stand
 pub const WEBHOOK_DELIVERY: u8 = 0x91;
+/// e-mail address -> how its deliveries stand
+pub const MAIL_DELIVERY: u8 = 0x92;
 /// trash item -> record
 pub const TRASH: u8 = 0xa0;
 /// (model, trash item) -> nothing

@@ -26,6 +26,7 @@ pub mod datasets;
 pub mod events;
 pub mod experiments;
 pub mod logs;
+pub mod mails;
 pub mod manifests;
 pub mod models;
 pub mod queue;

@@ -12,6 +12,7 @@ use crate::domain::ids::{ExperimentId, ModelId, RunId, SweepId};
 use crate::domain::run::{Outcome, Run, RunSpec, RunState};
 use crate::domain::stamp::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 #[derive(Serialize, Deserialize)]
 struct RunV1 {
@@ -201,6 +202,21 @@ fn listed(reader: &impl Read, prefix: Key, after: Option<RunId>, limit: usize) -
 /// `internal` where the store cannot be read.
 pub fn of_sweep(reader: &impl Read, sweep: SweepId, after: Option<RunId>, limit: usize) -> Result<Vec<Run>> {
     listed(reader, Key::new(key::RUN_OF_SWEEP).id(sweep.0), after, limit)
+}
+
+/// The last run of each experiment of a sweep; a grid bounds how many there are.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn last_of_sweep(reader: &impl Read, id: SweepId) -> Result<HashMap<ExperimentId, Run>> {
+    let mut last = HashMap::new();
+    let mut after = None;
+    loop {
+        let page = of_sweep(reader, id, after, 500)?;
+        let Some(run) = page.last() else { return Ok(last) };
+        after = Some(run.id);
+        last.extend(page.into_iter().map(|run| (run.spec.experiment, run)));
+    }
 }
 
 /// The runs that are over, in the order of submission.

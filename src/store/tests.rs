@@ -170,6 +170,8 @@ fn write_one_of_each(tx: &mut Tx<'_>) -> Result<()> {
     manifests::remove(tx, &mut copy, &removal.unwrap())?;
     datasets::put(tx, &copy)?;
     tx.event(Actor::LOCAL, Timestamp(6), EventKind::SweepSubmitted, 1050, 1024)?;
+    mails::put_delivery(tx, "old@example.org", &Delivery::default())?;
+    mails::keep(tx, &["ann@example.org".to_owned()])?;
     logs::set(tx, RunId(1062), Some(b"accuracy: 0.9720\n"))?;
     results::record(tx, ModelId(1024), &result(1030, 0, 1062, "0.9720", Some(0.25)))?;
     tx.event(Actor::LOCAL, at, EventKind::RunSucceeded, 1062, 1024)
@@ -271,6 +273,8 @@ fn is_as_it_was_meant(store: &Store) {
     assert_eq!(shares::get(store, ModelId(1024), ann.id).unwrap(), Some(Share::Edit));
     assert_eq!(webhooks::page(store, 9).unwrap()[0].topics, Topic::ALL);
     assert_eq!(webhooks::delivery(store, WebhookId(1072)).unwrap().told, 1);
+    assert_eq!(mails::known(store).unwrap(), ["ann@example.org"]);
+    assert_eq!(mails::delivery(store, "ann@example.org").unwrap(), Delivery { told: 1, ..Delivery::default() });
     assert_eq!(logs::get(store, RunId(1062)).unwrap().unwrap(), b"accuracy: 0.9720\n");
     let kinds: Vec<_> =
         trash::of_model(store, ModelId(1024), None, 9).unwrap().iter().map(|item| item.what.kind()).collect();

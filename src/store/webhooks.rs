@@ -27,7 +27,7 @@ enum TopicV1 {
 }
 
 #[derive(Serialize, Deserialize)]
-struct DeliveryV1 {
+pub(super) struct DeliveryV1 {
     told: u64,
     attempts: u32,
     failing_since: Option<u64>,
@@ -52,14 +52,31 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Webhook, CodecError> {
 }
 
 pub(super) fn decode_delivery(bytes: &[u8]) -> Result<Delivery, CodecError> {
-    let stored: DeliveryV1 = codec::decode_v1(bytes)?;
-    Ok(Delivery {
-        told: stored.told,
-        attempts: stored.attempts,
-        failing_since: stored.failing_since.map(Timestamp),
-        last_error: stored.last_error,
-        last_delivered_at: stored.last_delivered_at.map(Timestamp),
-    })
+    codec::decode_v1::<DeliveryV1>(bytes).map(Delivery::from)
+}
+
+impl From<DeliveryV1> for Delivery {
+    fn from(stored: DeliveryV1) -> Self {
+        Self {
+            told: stored.told,
+            attempts: stored.attempts,
+            failing_since: stored.failing_since.map(Timestamp),
+            last_error: stored.last_error,
+            last_delivered_at: stored.last_delivered_at.map(Timestamp),
+        }
+    }
+}
+
+impl From<&Delivery> for DeliveryV1 {
+    fn from(delivery: &Delivery) -> Self {
+        Self {
+            told: delivery.told,
+            attempts: delivery.attempts,
+            failing_since: delivery.failing_since.map(|at| at.0),
+            last_error: delivery.last_error.clone(),
+            last_delivered_at: delivery.last_delivered_at.map(|at| at.0),
+        }
+    }
 }
 
 pub(super) fn record_key(id: WebhookId) -> Vec<u8> {
@@ -126,14 +143,7 @@ pub fn put_delivery(tx: &mut Tx<'_>, id: WebhookId, delivery: &Delivery) -> Resu
     if tx.get(&record_key(id))?.is_none() {
         return Ok(());
     }
-    let stored = DeliveryV1 {
-        told: delivery.told,
-        attempts: delivery.attempts,
-        failing_since: delivery.failing_since.map(|at| at.0),
-        last_error: delivery.last_error.clone(),
-        last_delivered_at: delivery.last_delivered_at.map(|at| at.0),
-    };
-    tx.put(delivery_key(id), codec::encode(1, &stored))
+    tx.put(delivery_key(id), codec::encode(1, &DeliveryV1::from(delivery)))
 }
 
 /// Removes a webhook.

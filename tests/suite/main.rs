@@ -33,6 +33,7 @@ mod harness;
 mod jobs;
 mod limits;
 mod logs;
+mod mail;
 mod metrics;
 mod output_forms;
 mod packs;

@@ -31,7 +31,7 @@ pub use address::is_public;
 pub use body::Fetched;
 pub use client::tls;
 pub use error::{FetchError, FetchFault};
-use names::{NameLookup, SystemNames};
+pub use names::{NameLookup, SystemNames};
 
 /// What may be fetched, and how much and how long.
 #[derive(Debug, Clone)]

@@ -1,8 +1,8 @@
-//! Accounts, their secrets, shares and webhooks.
+//! Accounts, their secrets, shares, webhooks and e-mail.
 
 use super::super::key::{self, Key};
 use super::super::tx::Read;
-use super::super::{accounts, models, shares, tokens, webhooks};
+use super::super::{accounts, mails, models, shares, tokens, webhooks};
 use super::look::Look;
 use crate::domain::account::LOCAL_ACCOUNT;
 use crate::domain::ids::{AccountId, ModelId, TokenId};
@@ -88,4 +88,10 @@ pub(super) fn delivery<R: Read>(look: &mut Look<'_, R>) {
     }
     let id = crate::domain::ids::WebhookId(id);
     look.leads(format_args!("the delivery of {id}"), webhooks::get(look.reader, id), |_| true);
+}
+
+pub(super) fn mail_delivery<R: Read>(look: &mut Look<'_, R>) {
+    if let Some((address, _)) = look.decoded("e-mail's delivery", mails::decode(look.value())) {
+        look.is_at(format_args!("the delivery to {address}"), &mails::delivery_key(&address));
+    }
 }

@@ -187,6 +187,7 @@ fn judge<R: Read>(reader: &R, now: Timestamp, key: &[u8], value: &[u8]) -> Vec<N
         key::TRASH_OF_MODEL => images::trash_of_model(&mut look),
         key::WEBHOOK => accounts::webhook(&mut look),
         key::WEBHOOK_DELIVERY => accounts::delivery(&mut look),
+        key::MAIL_DELIVERY => accounts::mail_delivery(&mut look),
         other => look.problem(format!("a record of family {other:#04x}, which this release does not know")),
     }
     look.into_notes()
