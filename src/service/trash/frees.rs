@@ -127,5 +127,5 @@ fn images(store: &Store, datasets: &[DatasetId], frees: &mut Frees) -> Result<()
 /// Hashes are spread evenly.
 fn part_of(hash: ContentHash, parts: u64) -> u64 {
     let first = u32::from_be_bytes([hash.0[0], hash.0[1], hash.0[2], hash.0[3]]);
-    u64::from(first) * parts >> 32
+    (u64::from(first) * parts) >> 32
 }

@@ -183,14 +183,14 @@ impl Broom<'_> {
             Trashed::Experiment(id) => {
                 self.runs().await?;
                 self.experiment(id).await?;
-                self.done(move |tx| Ok(trash::delete(tx, &item))).await
+                self.forget(item).await
             }
             Trashed::Dataset(id) => {
                 self.results_on(id).await?;
                 self.runs().await?;
                 self.images_in_trash(id).await?;
                 self.dataset(id).await?;
-                self.done(move |tx| Ok(trash::delete(tx, &item))).await
+                self.forget(item).await
             }
             Trashed::Image(removal) => {
                 let write = move |tx: &mut Tx<'_>| {
@@ -206,6 +206,15 @@ impl Broom<'_> {
 
     async fn done(&self, write: impl FnOnce(&mut Tx<'_>) -> Result<()> + Send + 'static) -> Result<()> {
         self.store.settle(write).await
+    }
+
+    /// The item itself, once nothing of it is left.
+    async fn forget(&self, item: TrashItem) -> Result<()> {
+        let forget = move |tx: &mut Tx<'_>| {
+            trash::delete(tx, &item);
+            Ok(())
+        };
+        self.done(forget).await
     }
 
     /// Runs what takes references away, and removes the bytes that nothing refers to then. Nobody stores any meanwhile:
@@ -304,7 +313,11 @@ impl Broom<'_> {
             let is_of =
                 |item: &TrashItem| matches!(&item.what, Trashed::Image(removal) if removal.version.dataset == dataset);
             let mine: Vec<_> = page.into_iter().filter(is_of).collect();
-            self.done(move |tx| Ok(mine.iter().for_each(|item| trash::delete(tx, item)))).await?;
+            let forget = move |tx: &mut Tx<'_>| {
+                mine.iter().for_each(|item| trash::delete(tx, item));
+                Ok(())
+            };
+            self.done(forget).await?;
         }
     }
 
