@@ -36,12 +36,12 @@ class Yard(Server):
         work.mkdir()
         super().__init__(binary, work, work / "data")
 
-    def _write_config(self) -> None:
+    def configure(self, more: str = "") -> None:
         self.config = self.work / "config.toml"
         # What a run wants may depend on its steps.
         script = f'exec {os.path.realpath(sys.executable)} -I -S -c "{TRAIN}" {self.wants}'
         command = json.dumps(["/bin/sh", "-c", script, "train", "--"])
-        self.config.write_text(f"[jobs]\n{self.settings}\n[trainer]\ntrain = {command}\n", encoding="utf-8")
+        self.config.write_text(f"[jobs]\n{self.settings}\n[trainer]\ntrain = {command}\n{more}", encoding="utf-8")
 
 
 class Findings(list):
