@@ -8,6 +8,7 @@ pub mod check;
 pub mod codec;
 mod committer;
 mod disk;
+mod drain;
 mod engine;
 mod gate;
 mod key;
