@@ -159,7 +159,7 @@ impl Services {
     }
 
     /// The run, if the actor may do with it what the permit is for.
-    fn reached<A: Access>(&self, permit: Permit<A>, id: RunId) -> Result<Run> {
+    pub(super) fn reached<A: Access>(&self, permit: Permit<A>, id: RunId) -> Result<Run> {
         let run = runs::get(&self.parts.store, id)?.ok_or_else(|| no_run(id))?;
         if access::reaches(&self.parts.store, permit, run.spec.model)? { Ok(run) } else { Err(no_run(id)) }
     }
@@ -196,6 +196,11 @@ impl Services {
     /// `not_found`.
     pub fn run_log(&self, permit: Permit<View>, id: RunId) -> Result<RunLog> {
         self.reached(permit, id)?;
+        self.log_of(id)
+    }
+
+    /// Where the log of a run is now; that may change while it runs.
+    pub(super) fn log_of(&self, id: RunId) -> Result<RunLog> {
         Ok(match logs::get(&self.parts.store, id)? {
             Some(text) => RunLog::Text(text),
             None => RunLog::File(self.parts.files.log(id)),
@@ -225,7 +230,7 @@ pub(super) fn no_run(id: RunId) -> Error {
     Error::new(Code::NotFound, format!("there is no run {id}"))
 }
 
-fn view(store: &Store, run: Run) -> Result<RunView> {
+pub(super) fn view(store: &Store, run: Run) -> Result<RunView> {
     let model = models::get(store, run.spec.model)?;
     let experiment = experiments::get(store, run.spec.experiment)?;
     let dataset = datasets::get(store, run.spec.version.dataset)?;

@@ -60,7 +60,9 @@ impl Unsynced {
     /// What the disk said; nothing of it is visible then.
     pub fn sync(&self) -> io::Result<Option<Trouble>> {
         self.wal.sync_data()?;
-        Ok(self.gate.apply(&self.writes).err().map(Trouble::of_sled))
+        let trouble = self.gate.apply(&self.writes).err().map(Trouble::of_sled);
+        self.gate.tell();
+        Ok(trouble)
     }
 }
 

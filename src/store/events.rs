@@ -70,6 +70,15 @@ pub fn page(reader: &impl Read, after: u64, limit: usize) -> Result<Vec<Event>> 
     listed(reader, key::EVENT, after, limit)
 }
 
+/// The number of the oldest event that is kept; nothing where there is none.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn oldest(reader: &impl Read) -> Result<Option<u64>> {
+    let found = reader.first(vec![key::EVENT], key::after_prefix(&[key::EVENT]))?;
+    Ok(found.map(|(key, _)| key::last_id(&key)))
+}
+
 fn listed(reader: &impl Read, family: u8, after: u64, limit: usize) -> Result<Vec<Event>> {
     let from = Key::new(family).id(after.saturating_add(1)).done();
     reader

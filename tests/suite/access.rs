@@ -1,6 +1,7 @@
 //! Who may call what: every route, asked by everybody.
 
 use super::harness::client::{self, Answer};
+use super::harness::stream::Stream;
 use super::harness::{Form, Server, Yard, images};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -114,6 +115,11 @@ impl Stage {
             }
             (_, "/runDefaultExperiments" | "/allAccuracies" | "/bestAccuracy") => query("model_name=m"),
             ("GET", "/api/v1/runs") => query("model=m"),
+            ("GET", "/api/v1/events") => {
+                let bearer = self.token(who).map(|token| format!("Authorization: Bearer {token}\r\n"));
+                let stream = Stream::open(self.server.address, "model=m", &bearer.unwrap_or_default());
+                Answer { status: stream.status, head: stream.head, body: Vec::new() }
+            }
             ("PATCH", _) if path.starts_with("/api/v1/runs/") => body("{\"priority\":1}"),
             ("DELETE", _) if path.starts_with("/api/v1/models/m") && !path.contains("/shares/") => {
                 let path = path.replace("{experiment}", "default_1").replace("{dataset}", "d");

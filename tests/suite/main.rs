@@ -27,6 +27,7 @@ mod crashes;
 mod datasets;
 mod disk;
 mod endings;
+mod events;
 mod experiments_api;
 mod full_disk;
 mod harness;

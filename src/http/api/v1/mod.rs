@@ -2,6 +2,7 @@
 
 mod accounts;
 mod audit;
+mod events;
 mod maintenance;
 mod page;
 mod queue;
@@ -26,6 +27,7 @@ use std::time::{Duration, SystemTime};
 pub fn configure(routes: &mut Routes<'_>) {
     accounts::configure(routes);
     audit::configure(routes);
+    events::configure(routes);
     maintenance::configure(routes);
     queue::configure(routes);
     runs::configure(routes);

@@ -4,10 +4,11 @@ use super::{answer, answer_as};
 use crate::domain::account::{Administer, Change, View};
 use crate::domain::job::MemoryWait;
 use crate::http::auth::Granted;
-use crate::http::error::{Shape, response};
+use crate::http::error::Shape;
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
+use crate::service::status::QueueStatus;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -31,17 +32,19 @@ fn waiting(wait: MemoryWait) -> Value {
     json!({ "needed_bytes": needed_bytes, "available_bytes": available_bytes, "message": message })
 }
 
+/// The queue as `/api/v1` shows it.
+pub(super) fn body(status: QueueStatus) -> Value {
+    json!({
+        "queued": status.queued,
+        "running": status.running,
+        "concurrency": status.concurrency,
+        "paused": status.paused,
+        "waiting_for_memory": status.waits_for_memory.map(waiting),
+    })
+}
+
 async fn get(Granted(permit): Granted<View>, services: Data<Services>) -> HttpResponse {
-    match services.queue_status(permit) {
-        Ok(status) => HttpResponse::Ok().json(json!({
-            "queued": status.queued,
-            "running": status.running,
-            "concurrency": status.concurrency,
-            "paused": status.paused,
-            "waiting_for_memory": status.waits_for_memory.map(waiting),
-        })),
-        Err(error) => response(Shape::Problem, &error),
-    }
+    answer(services.queue_status(permit).map(body))
 }
 
 async fn pause(Granted(permit): Granted<Administer>, services: Data<Services>) -> HttpResponse {

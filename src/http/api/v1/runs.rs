@@ -46,7 +46,7 @@ pub(super) fn configure(routes: &mut Routes<'_>) {
 
 /// A run as `/api/v1` shows it.
 #[derive(Debug, Serialize)]
-struct RunBody {
+pub(super) struct RunBody {
     id: String,
     state: &'static str,
     model: String,
@@ -116,7 +116,8 @@ impl From<RunView> for RunBody {
     }
 }
 
-fn id(path: &str) -> Result<RunId> {
+/// Reads a run's id.
+pub(super) fn id(path: &str) -> Result<RunId> {
     path.parse().map_err(|error: ParseIdError| Error::parameter(error.to_string()))
 }
 

@@ -23,14 +23,23 @@ pub(super) fn configure(routes: &mut Routes<'_>) {
 
 /// A sweep as `/api/v1` shows it.
 #[derive(Debug, Serialize)]
-struct SweepBody {
+pub(super) struct SweepBody {
     id: String,
     model: String,
     dataset_version: u64,
     runs: u32,
     /// How many experiments stand where; of several runs of one the last counts.
     states: Map<String, Value>,
+    /// The best result so far.
+    best: Option<BestBody>,
     submitted_at: String,
+}
+
+/// The best result of a sweep.
+#[derive(Debug, Serialize)]
+struct BestBody {
+    run_id: String,
+    accuracy: String,
 }
 
 impl From<SweepView> for SweepBody {
@@ -41,6 +50,10 @@ impl From<SweepView> for SweepBody {
             dataset_version: view.sweep.version.number.0,
             runs: view.sweep.runs,
             states: view.states.into_iter().map(|(state, count)| (state.to_owned(), json!(count))).collect(),
+            best: view.best.map(|best| BestBody {
+                run_id: best.run.to_string(),
+                accuracy: best.accuracy.text().to_owned(),
+            }),
             submitted_at: time(view.sweep.stamp.created_at),
         }
     }
