@@ -187,9 +187,7 @@ impl Follower {
             if !self.wanted.has(&about) || !access::reaches(store, self.permit, about.model)? {
                 continue;
             }
-            if followed.attempt != run.attempts {
-                followed = Followed { attempt: run.attempts, ..Followed::default() };
-            }
+            followed.turn(run.attempts);
             self.place.runs.insert(id, followed);
             self.output(id);
         }
@@ -296,9 +294,7 @@ impl Follower {
                 _ => continue,
             };
             let Some(followed) = self.place.runs.get_mut(&run) else { continue };
-            if followed.attempt != attempt {
-                *followed = Followed { attempt, ..Followed::default() };
-            }
+            followed.turn(attempt);
             match &item.change {
                 Change::Points(..) if start > followed.points => self.steps.push_back(Step::Points(run, Some(start))),
                 Change::Log(..) if start > followed.log => self.steps.push_back(Step::Log(run, Some(start))),

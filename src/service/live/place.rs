@@ -23,6 +23,17 @@ pub struct Followed {
     pub log: u64,
 }
 
+impl Followed {
+    /// The run is in this attempt: what was told of an earlier one is gone, and the files begin anew.
+    pub(super) fn turn(&mut self, attempt: u32) {
+        // Of a run that has not begun, nothing but its first attempt was told.
+        if self.attempt != attempt && self.attempt != 0 {
+            *self = Self::default();
+        }
+        self.attempt = attempt;
+    }
+}
+
 /// How far a stream was followed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Place {

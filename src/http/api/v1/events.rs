@@ -9,6 +9,7 @@ use crate::domain::account::View;
 use crate::domain::error::{Error, Result};
 use crate::http::auth::{Came, Granted};
 use crate::http::error::{Shape, response};
+use crate::http::limits::connection::Connection;
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
@@ -17,10 +18,14 @@ use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::Data;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use bytes::Bytes;
+use futures::Stream;
+use futures::stream::poll_fn;
 use serde::Serialize;
 use serde_json::json;
 use std::fmt::Write;
 use std::io;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -78,13 +83,26 @@ async fn follow(Granted(permit): Granted<View>, services: Data<Services>, reques
             .insert_header(("x-content-type-options", "nosniff"))
             // Proxies are not to collect it.
             .insert_header(("x-accel-buffering", "no"))
-            .streaming(stream(follower)),
+            .streaming(while_there(request.conn_data().cloned(), stream(follower))),
         Err(error) => response(Shape::Problem, &error),
     }
 }
 
+/// A stream that ends with its client: while nothing is written to it, nobody else would see that it has gone.
+fn while_there<S>(client: Option<Arc<Connection>>, pieces: S) -> impl Stream<Item = S::Item>
+where
+    S: Stream,
+{
+    let mut pieces = Box::pin(pieces);
+    // Whatever is read on the connection wakes whoever polls this.
+    poll_fn(move |context| match &client {
+        Some(client) if client.has_left() => Poll::Ready(None),
+        _ => pieces.as_mut().poll_next(context),
+    })
+}
+
 /// The pieces of a stream, until the follower is told no more.
-fn stream(follower: Follower) -> impl futures::Stream<Item = io::Result<Bytes>> {
+fn stream(follower: Follower) -> impl Stream<Item = io::Result<Bytes>> {
     futures::stream::try_unfold((follower, true), |(mut follower, is_first)| async move {
         if is_first {
             return Ok(Some((Bytes::from(format!("retry: {RETRY_MS}\n\n")), (follower, false))));
