@@ -35,6 +35,7 @@ mod limits;
 mod logs;
 mod mail;
 mod metrics;
+mod openapi;
 mod output_forms;
 mod packs;
 mod predictions;

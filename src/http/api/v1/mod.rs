@@ -21,6 +21,8 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use serde::Serialize;
 use std::time::{Duration, SystemTime};
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
 
 /// Adds the routes.
 pub fn configure(routes: &mut Routes<'_>) {
@@ -35,6 +37,23 @@ pub fn configure(routes: &mut Routes<'_>) {
     tokens::configure(routes);
     trash::configure(routes);
     webhooks::configure(routes);
+}
+
+/// What the handlers say of the routes.
+pub fn docs() -> Vec<OpenApi> {
+    vec![
+        accounts::Docs::openapi(),
+        audit::Docs::openapi(),
+        maintenance::Docs::openapi(),
+        queue::Docs::openapi(),
+        runs::Docs::openapi(),
+        session::Docs::openapi(),
+        shares::Docs::openapi(),
+        sweeps::Docs::openapi(),
+        tokens::Docs::openapi(),
+        trash::Docs::openapi(),
+        webhooks::Docs::openapi(),
+    ]
 }
 
 fn answer<T: Serialize>(outcome: Result<T>) -> HttpResponse {

@@ -13,6 +13,8 @@ use crate::http::auth::Granted;
 use crate::http::body::Json;
 use crate::http::error::{Shape, response};
 use crate::http::experiments_api::number;
+use crate::http::openapi::parts::{OfRun, Paging};
+use crate::http::openapi::words::StateWord;
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
@@ -25,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
+use utoipa::{OpenApi, ToSchema};
 
 /// How a file leaves: a piece at a time.
 const PIECE: usize = 64 << 10;
@@ -44,16 +47,24 @@ pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/api/v1/runs/{id}/cancel", Shape::Problem).post(cancel));
 }
 
+#[derive(OpenApi)]
+#[openapi(paths(list, get, change, retry, log, metrics, cancel))]
+pub(super) struct Docs;
+
 /// A run as `/api/v1` shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Run)]
 struct RunBody {
     id: String,
+    #[schema(value_type = StateWord)]
     state: &'static str,
     model: String,
     experiment: String,
+    /// Empty for all of the model's images
     dataset: String,
     dataset_version: u64,
     #[serde(serialize_with = "number")]
+    #[schema(value_type = f64)]
     learning_rate: LearningRate,
     layers: u32,
     steps: u64,
@@ -61,14 +72,20 @@ struct RunBody {
     sweep_id: Option<String>,
     priority: u8,
     timeout_seconds: Option<u32>,
+    /// As the script printed it
     accuracy: Option<String>,
     validation_loss: Option<f64>,
+    /// Why it failed
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// The last lines of a failed run's log; not in lists
     log_tail: Option<Vec<String>>,
     attempts: u32,
+    #[schema(format = DateTime)]
     submitted_at: String,
+    #[schema(format = DateTime)]
     started_at: Option<String>,
+    #[schema(format = DateTime)]
     finished_at: Option<String>,
     duration_seconds: Option<f64>,
 }
@@ -120,7 +137,11 @@ fn id(path: &str) -> Result<RunId> {
     path.parse().map_err(|error: ParseIdError| Error::parameter(error.to_string()))
 }
 
-/// Of a model, or with `sweep` of a sweep.
+/// The runs of a model, or of a sweep
+#[utoipa::path(get, path = "/api/v1/runs", operation_id = "list_runs", tag = "runs",
+    params(("model" = Option<String>, Query, description = "The model's name; needed without `sweep`"),
+        ("sweep" = Option<String>, Query, description = "The sweep's id"), Paging),
+    responses((status = 200, body = Page<RunBody>), (status = 404)))]
 async fn list(Granted(permit): Granted<View>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
     let given = Parameters::from_query(request.query_string());
     let outcome = (|| {
@@ -137,6 +158,9 @@ async fn list(Granted(permit): Granted<View>, services: Data<Services>, request:
     answer(outcome)
 }
 
+/// A run
+#[utoipa::path(get, path = "/api/v1/runs/{id}", operation_id = "get_run", tag = "runs",
+    params(OfRun), responses((status = 200, body = RunBody), (status = 404)))]
 async fn get(Granted(permit): Granted<View>, services: Data<Services>, path: Path<String>) -> HttpResponse {
     let outcome = async {
         let id = id(&path)?;
@@ -182,6 +206,9 @@ fn open(path: PathBuf) -> io::Result<Option<File>> {
     }
 }
 
+/// What a run has printed so far
+#[utoipa::path(get, path = "/api/v1/runs/{id}/log", operation_id = "get_run_log", tag = "runs",
+    params(OfRun), responses((status = 200, content_type = "text/plain", body = String), (status = 404)))]
 async fn log(Granted(permit): Granted<View>, services: Data<Services>, path: Path<String>) -> HttpResponse {
     match id(&path).and_then(|id| services.run_log(permit, id)) {
         Ok(RunLog::File(path)) => send("text/plain; charset=utf-8", path).await,
@@ -190,6 +217,10 @@ async fn log(Granted(permit): Granted<View>, services: Data<Services>, path: Pat
     }
 }
 
+/// The points of a run's curves so far
+#[utoipa::path(get, path = "/api/v1/runs/{id}/metrics", operation_id = "get_run_metrics", tag = "runs",
+    params(OfRun),
+    responses((status = 200, description = "A JSON object a line", content_type = "application/jsonl", body = String), (status = 404)))]
 async fn metrics(Granted(permit): Granted<View>, services: Data<Services>, path: Path<String>) -> HttpResponse {
     match id(&path).and_then(|id| services.run_points(permit, id)) {
         Ok(path) => send("application/jsonl", path).await,
@@ -241,6 +272,9 @@ fn pieces(file: File, length: u64) -> impl futures::Stream<Item = io::Result<Byt
     })
 }
 
+/// Stop a run
+#[utoipa::path(post, path = "/api/v1/runs/{id}/cancel", operation_id = "cancel_run", tag = "runs",
+    params(OfRun), responses((status = 202, body = RunBody), (status = 404), (status = 409)))]
 async fn cancel(Granted(permit): Granted<Change>, services: Data<Services>, path: Path<String>) -> HttpResponse {
     let outcome = async {
         let id = id(&path)?;
@@ -253,12 +287,20 @@ async fn cancel(Granted(permit): Granted<Change>, services: Data<Services>, path
     }
 }
 
-#[derive(Deserialize)]
+/// What changes of a run that waits
+#[derive(Deserialize, ToSchema)]
+#[schema(as = RunChange)]
 #[serde(deny_unknown_fields)]
 struct Changes {
+    /// The higher, the earlier
+    #[schema(minimum = 0, maximum = 100)]
     priority: u8,
 }
 
+/// Change the priority of a run that waits
+#[utoipa::path(patch, path = "/api/v1/runs/{id}", operation_id = "update_run", tag = "runs",
+    params(OfRun), request_body = Changes,
+    responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
 async fn change(
     Granted(permit): Granted<Change>,
     services: Data<Services>,
@@ -273,6 +315,9 @@ async fn change(
     answer(outcome.await)
 }
 
+/// Submit a run that is over once more
+#[utoipa::path(post, path = "/api/v1/runs/{id}/retry", operation_id = "retry_run", tag = "runs",
+    params(OfRun), responses((status = 201, body = RunBody), (status = 404), (status = 409)))]
 async fn retry(Granted(permit): Granted<Change>, services: Data<Services>, path: Path<String>) -> HttpResponse {
     let outcome = async {
         let made = services.retry_run(permit, id(&path)?).await?;
