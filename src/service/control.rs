@@ -5,8 +5,8 @@
 use super::live::Tally;
 use super::runs::no_run;
 use super::{CHUNK, Services, access};
-use crate::domain::accuracy::Accuracy;
 use crate::domain::account::{Access, Administer, Change, Permit, View};
+use crate::domain::accuracy::Accuracy;
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{ModelId, RunId, SweepId};

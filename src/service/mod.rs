@@ -5,19 +5,24 @@
 
 mod access;
 pub mod accounts;
+pub mod artifacts;
 pub mod audit;
 pub mod care;
 pub mod control;
+pub mod curves;
 pub mod datasets;
 pub mod experiments;
 pub mod figures;
 pub mod images;
+pub mod listing;
 pub mod live;
 pub mod models;
 pub mod predictions;
+pub mod ranking;
 pub mod results;
 pub mod runs;
 pub mod status;
+pub mod submit;
 pub mod trash;
 mod turns;
 pub mod webhooks;

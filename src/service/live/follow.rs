@@ -316,11 +316,8 @@ impl Follower {
             let run = item.about.and_then(|about| about.run);
             match (&item.change, run) {
                 (Change::Points(attempt, start, lines), Some(run)) => {
-                    let followed = self.place.runs.entry(run).or_insert(Followed {
-                        attempt: *attempt,
-                        points: *start,
-                        log: 0,
-                    });
+                    let followed =
+                        self.place.runs.entry(run).or_insert(Followed { attempt: *attempt, points: *start, log: 0 });
                     let from = followed.points;
                     self.tell_points(run, lines, from, &mut told);
                 }

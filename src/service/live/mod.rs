@@ -221,13 +221,7 @@ impl Live {
     }
 
     /// Looks at each change until nobody follows.
-    fn look_on(
-        &self,
-        rounds: &mut Rounds,
-        services: &Services,
-        runtime: &Handle,
-        changes: &mut watch::Receiver<()>,
-    ) {
+    fn look_on(&self, rounds: &mut Rounds, services: &Services, runtime: &Handle, changes: &mut watch::Receiver<()>) {
         let mut again = true;
         while self.batches.receiver_count() > 0 && !self.is(Phase::Stopped) {
             if !again {
@@ -271,12 +265,12 @@ impl Live {
     async fn join(&self) -> Result<Joined> {
         let full = || {
             let most = self.most;
-            let message = format!("{most} live streams are open, which is server.max_streams; close one, or try again later");
+            let message =
+                format!("{most} live streams are open, which is server.max_streams; close one, or try again later");
             Error { retry_after: Some(RETRY_SECONDS), ..Error::new(Code::Unavailable, message) }
         };
-        let stopping = || {
-            Error { retry_after: Some(RETRY_SECONDS), ..Error::new(Code::Unavailable, "the server is stopping") }
-        };
+        let stopping =
+            || Error { retry_after: Some(RETRY_SECONDS), ..Error::new(Code::Unavailable, "the server is stopping") };
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| full())?;
         let batches = self.batches.subscribe();
         self.news.ring();

@@ -45,10 +45,9 @@ impl Digest {
             let run = RunId(event.subject);
             match event.kind {
                 EventKind::RunStarted => drop(digest.began.insert(run)),
-                EventKind::RunSucceeded
-                | EventKind::RunFailed
-                | EventKind::RunCancelled
-                | EventKind::RunRequeued => drop(digest.ended.insert(run)),
+                EventKind::RunSucceeded | EventKind::RunFailed | EventKind::RunCancelled | EventKind::RunRequeued => {
+                    drop(digest.ended.insert(run))
+                }
                 EventKind::RunSubmitted | EventKind::RunCancelRequested | EventKind::RunPrioritised => {}
                 EventKind::SweepSubmitted | EventKind::SweepFinished => {
                     digest.sweeps.insert(SweepId(event.subject), event.sequence);

@@ -120,9 +120,8 @@ mod tests {
             run
         };
         let done = |outcome| RunState::Done { outcome, finished_at: Timestamp(1) };
-        let reached = |text: &str| {
-            done(Outcome::Succeeded { accuracy: Accuracy::parse(text).unwrap(), validation_loss: None })
-        };
+        let reached =
+            |text: &str| done(Outcome::Succeeded { accuracy: Accuracy::parse(text).unwrap(), validation_loss: None });
         let failed = done(Outcome::Failed { reason: "x".to_owned() });
         for run in [
             run(1, 1, RunState::Queued),

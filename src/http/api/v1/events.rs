@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::timeout;
+use utoipa::OpenApi;
 
 /// How often something is said on a stream, so that both ends know that the other one is there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -38,6 +39,10 @@ const RETRY_MS: u32 = 1000;
 pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/api/v1/events", Shape::Problem).get(follow));
 }
+
+#[derive(OpenApi)]
+#[openapi(paths(follow))]
+pub(super) struct Docs;
 
 fn filter(given: &Parameters) -> Result<Filter> {
     let offset = |name: &str| match given.optional(name) {
@@ -69,6 +74,20 @@ fn after(request: &HttpRequest, given: &Parameters) -> Result<Option<Place>> {
     text.map(str::parse).transpose()
 }
 
+/// What happens, as server-sent events
+///
+/// `queue`, `sweep` and `run` say where something stands now, `point` and `log` what a run has printed. `reset` says that what
+/// lies between is not kept any more, `bye` that the stream ends; a client comes again with the last id.
+#[utoipa::path(get, path = "/api/v1/events", operation_id = "follow_events", tag = "queue",
+    params(("model" = Option<String>, Query, description = "Of this model only"),
+        ("sweep" = Option<String>, Query, description = "Of this sweep only"),
+        ("run" = Option<String>, Query, description = "Of this run only, with all of its points"),
+        ("log" = Option<bool>, Query, description = "The run's log as well"),
+        ("points_offset" = Option<u64>, Query, description = "How many bytes of the run's metrics are known already"),
+        ("log_offset" = Option<u64>, Query, description = "How many bytes of the run's log are known already"),
+        ("last_event_id" = Option<String>, Query, description = "The id of the last event that was received"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The same, as browsers send it")),
+    responses((status = 200, content_type = "text/event-stream", body = String), (status = 404), (status = 503)))]
 async fn follow(Granted(permit): Granted<View>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
     let given = Parameters::from_query(request.query_string());
     let token = request.extensions().get::<Came>().map(|came| came.0);
@@ -133,7 +152,10 @@ fn piece(told: &[Told], place: &Place) -> String {
                 let _ = writeln!(text, "event: point\ndata: {{\"run\":\"{run}\",{fields}");
             }
             Told::Log(run, piece, _) => {
-                text.push_str(&event("log", &json!({ "run": run.to_string(), "offset": piece.start, "text": piece.text })));
+                text.push_str(&event(
+                    "log",
+                    &json!({ "run": run.to_string(), "offset": piece.start, "text": piece.text }),
+                ));
             }
             Told::Reset => text.push_str(&event("reset", &json!({}))),
             Told::Bye => text.push_str(&event("bye", &json!({}))),
