@@ -12,6 +12,9 @@ pub trait RunFiles: Send + Sync {
     /// The points of its metrics, a JSON object a line.
     fn points(&self, run: RunId) -> PathBuf;
 
+    /// The folder of what the script keeps; it may not be there.
+    fn kept(&self, run: RunId) -> PathBuf;
+
     /// How much all of a run's files hold, in bytes.
     ///
     /// # Errors

@@ -66,6 +66,7 @@ impl Unsynced {
         if let Some(bell) = &self.bell {
             bell.ring();
         }
+        self.gate.tell();
         Ok(())
     }
 }

@@ -80,6 +80,11 @@ pub fn page(reader: &impl Read, after: u64, limit: usize) -> Result<Vec<Event>> 
     Ok(found.into_values().take(limit).collect())
 }
 
+/// The number of the oldest event from which on the log is whole, where `last` is the newest.
+pub fn oldest(last: u64) -> u64 {
+    last.saturating_sub(KEPT_EVENTS) + 1
+}
+
 /// The number of the last event among writes that are in order by key.
 pub(super) fn last_among(writes: &Writes) -> Option<u64> {
     let last = |family| writes.range(vec![family]..vec![family + 1]).next_back().map(|(key, _)| key::last_id(key));
@@ -105,7 +110,7 @@ pub(super) fn gaps(reader: &impl Read, last: u64, mut missing: impl FnMut(u64, u
         let pairs = reader.range(Key::new(family).id(from).done(), key::after_prefix(&[family]));
         pairs.map(|pair| pair.map(|(key, _)| key::last_id(&key)))
     };
-    let mut expected = last.saturating_sub(KEPT_EVENTS) + 1;
+    let mut expected = oldest(last);
     let [mut events, mut audit] = FAMILIES.map(|family| numbers(family, expected).peekable());
     loop {
         let at = |next: Option<&Result<u64>>| match next {

@@ -12,6 +12,7 @@ use crate::domain::error::Result;
 use sled::IVec;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use tokio::sync::watch;
 
 /// Pairs read under one lock: the first time, and at the most.
 const FIRST: usize = 4;
@@ -33,6 +34,8 @@ struct View {
     is_behind: bool,
     /// Those who want to know what a key held before it changes.
     watchers: Vec<Weak<Overlay>>,
+    /// Rung when something new is shown.
+    shown: watch::Sender<()>,
 }
 
 /// Pairs in order, and how far they reach.
@@ -56,6 +59,7 @@ impl Gate {
             ahead: Writes::new(),
             is_behind: false,
             watchers: Vec::new(),
+            shown: watch::Sender::new(()),
         })))
     }
 
@@ -134,6 +138,16 @@ impl Gate {
     /// From now on `watcher` is told what keys held before they change.
     pub fn watch(&self, watcher: &Arc<Overlay>) {
         self.change().watchers.push(Arc::downgrade(watcher));
+    }
+
+    /// Tells those who wait for changes that there are some.
+    pub fn tell(&self) {
+        self.view().shown.send_replace(());
+    }
+
+    /// Changes whenever something new is shown.
+    pub fn shown(&self) -> watch::Receiver<()> {
+        self.view().shown.subscribe()
     }
 
     /// The number of the last change that is shown.

@@ -156,6 +156,11 @@ impl Store {
         self.gate.last_event()
     }
 
+    /// Changes whenever readers see something new.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.gate.shown()
+    }
+
     /// The failure of a thing that found no room.
     pub fn disk_full() -> Error {
         worker::disk_full()

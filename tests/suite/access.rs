@@ -1,6 +1,7 @@
 //! Who may call what: every route, asked by everybody.
 
 use super::harness::client::{self, Answer};
+use super::harness::stream::Stream;
 use super::harness::{Form, Server, Yard, images};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -113,7 +114,17 @@ impl Stage {
                 self.send(who, method, &path, &client::form_type(), &form.body())
             }
             (_, "/runDefaultExperiments" | "/allAccuracies" | "/bestAccuracy") => query("model_name=m"),
-            ("GET", "/api/v1/runs") => query("model=m"),
+            ("GET", "/api/v1/runs" | "/api/v1/sweeps") => query("model=m"),
+            ("POST", "/api/v1/runs") => body("{\"model\":\"m\",\"experiment\":\"default_1\"}"),
+            ("POST", "/api/v1/sweeps") => body("{\"model\":\"m\"}"),
+            (_, path) if path.ends_with("/artifacts/{name}") => {
+                self.ask(who, method, &path.replace("{name}", "kept"), None)
+            }
+            ("GET", "/api/v1/events") => {
+                let bearer = self.token(who).map(|token| format!("Authorization: Bearer {token}\r\n"));
+                let stream = Stream::open(self.server.address, "model=m", &bearer.unwrap_or_default());
+                Answer { status: stream.status, head: stream.head, body: Vec::new() }
+            }
             ("PATCH", _) if path.starts_with("/api/v1/runs/") => body("{\"priority\":1}"),
             ("DELETE", _) if path.starts_with("/api/v1/models/m") && !path.contains("/shares/") => {
                 let path = path.replace("{experiment}", "default_1").replace("{dataset}", "d");
@@ -187,7 +198,14 @@ fn nothing_is_open_by_omission() {
         .filter(|route| route.access == "open")
         .map(|route| format!("{} {}", route.method, route.path))
         .collect();
-    let meant = ["GET /healthz", "GET /readyz", "HEAD /healthz", "HEAD /readyz", "POST /api/v1/session"];
+    let meant = [
+        "GET /api/v1/openapi.json",
+        "GET /healthz",
+        "GET /readyz",
+        "HEAD /healthz",
+        "HEAD /readyz",
+        "POST /api/v1/session",
+    ];
     assert_eq!(open, meant.map(str::to_owned).into());
     let table = fs::read_to_string(format!("{}/tests/data/access.txt", env!("CARGO_MANIFEST_DIR"))).unwrap();
     for line in table.lines().skip(1).filter(|line| !line.contains(" open ")) {
