@@ -44,9 +44,11 @@ impl Digest {
             batch.through = event.sequence;
             let run = RunId(event.subject);
             match event.kind {
-                EventKind::RunStarted => drop(digest.began.insert(run)),
+                EventKind::RunStarted => {
+                    digest.began.insert(run);
+                }
                 EventKind::RunSucceeded | EventKind::RunFailed | EventKind::RunCancelled | EventKind::RunRequeued => {
-                    drop(digest.ended.insert(run))
+                    digest.ended.insert(run);
                 }
                 EventKind::RunSubmitted | EventKind::RunCancelRequested | EventKind::RunPrioritised => {}
                 EventKind::SweepSubmitted | EventKind::SweepFinished => {
