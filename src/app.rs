@@ -304,6 +304,7 @@ fn http_settings(config: &Config) -> Result<http::Settings, TlsError> {
         },
         tls: files.map(Tls::load).transpose()?,
         known: http::browser::Known { hosts: config.hosts.clone(), origins: config.cors_origins.clone() },
+        pages: crate::ui::pages(),
     })
 }
 

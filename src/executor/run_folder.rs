@@ -122,6 +122,10 @@ impl RunFiles for RunFolders {
         self.logs.join(format!("{run}.points"))
     }
 
+    fn folder(&self, run: RunId) -> PathBuf {
+        self.model(run)
+    }
+
     fn size(&self, run: RunId) -> io::Result<u64> {
         [self.model(run), self.log(run), self.points(run)].iter().try_fold(0, |sum, path| Ok(sum + size(path)?))
     }

@@ -119,7 +119,10 @@ pub async fn guard(
     };
     let is_secure = ClientAddress::of(request.request()).secure;
     let mut answer = if is_known {
-        next.call(request).await?.map_into_left_body()
+        match super::pages::dress(next.call(request).await?) {
+            Ok(answer) => answer.map_into_left_body(),
+            Err(page) => page.map_into_right_body(),
+        }
     } else {
         let shape = Shape::of(request.path());
         request.into_response(other_host(shape)).map_into_right_body()

@@ -1,4 +1,4 @@
-//! The only place that knows status codes, and the three shapes in which an API says that something went wrong.
+//! The only place that knows status codes, and the shapes in which an API says that something went wrong.
 
 use super::request_id;
 use crate::domain::error::{Code, Error};
@@ -16,6 +16,17 @@ pub enum Shape {
     Test,
     /// `/api/v1`: problem details (RFC 9457).
     Problem,
+    /// A page for people; programs that ask for one are answered as by the experiments API.
+    Page,
+}
+
+/// What an answer that failed carries beside its body, for whoever shows it to people.
+#[derive(Debug, Clone)]
+pub struct Failed {
+    /// The stable name of what went wrong.
+    pub code: String,
+    /// What went wrong and what to do.
+    pub message: String,
 }
 
 impl Shape {
@@ -25,6 +36,7 @@ impl Shape {
             "/test" => Self::Test,
             "/healthz" | "/readyz" | "/metrics" => Self::Problem,
             _ if path.starts_with("/api/") => Self::Problem,
+            _ if super::pages::is_page(path) => Self::Page,
             _ => Self::Experiments,
         }
     }
@@ -94,7 +106,7 @@ pub fn response(shape: Shape, error: &Error) -> HttpResponse {
 /// Writes that something went wrong, in an API's own shape, with the id of the request.
 pub fn refusal(shape: Shape, status: StatusCode, code: &str, message: &str) -> HttpResponse {
     let mut body = match shape {
-        Shape::Experiments => json!({ "status": "ERROR", "message": message, "code": code }),
+        Shape::Experiments | Shape::Page => json!({ "status": "ERROR", "message": message, "code": code }),
         Shape::Test => json!({ "Status": "ERROR", "message": message, "code": code }),
         Shape::Problem => json!({
             "type": "about:blank",
@@ -108,7 +120,11 @@ pub fn refusal(shape: Shape, status: StatusCode, code: &str, message: &str) -> H
         body.insert("request_id".to_owned(), id.as_str().into());
     }
     let content_type = if shape == Shape::Problem { "application/problem+json" } else { "application/json" };
-    HttpResponse::build(status).content_type(content_type).body(body.to_string())
+    let mut answer = HttpResponse::build(status).content_type(content_type).body(body.to_string());
+    if shape == Shape::Page {
+        answer.extensions_mut().insert(Failed { code: code.to_owned(), message: message.to_owned() });
+    }
+    answer
 }
 
 #[cfg(test)]
@@ -128,5 +144,7 @@ mod tests {
         assert_eq!(Shape::of("/api/v1/runs/1"), Shape::Problem);
         assert_eq!(Shape::of("/bestAccuracy"), Shape::Experiments);
         assert_eq!(Shape::of(""), Shape::Experiments);
+        assert_eq!(Shape::of("/models/m"), Shape::Page);
+        assert_eq!(Shape::of("/modelsandmore"), Shape::Experiments);
     }
 }

@@ -11,8 +11,11 @@ pub mod control;
 pub mod datasets;
 pub mod experiments;
 pub mod figures;
+pub mod gallery;
 pub mod images;
+pub mod keepsakes;
 pub mod models;
+pub mod overview;
 pub mod predictions;
 pub mod results;
 pub mod runs;
@@ -96,6 +99,8 @@ pub struct Services {
     storing: Arc<RwLock<()>>,
     /// The turn of whoever cares for all of the data.
     care: Arc<Semaphore>,
+    /// How many images of each class versions hold, as far as that was asked lately.
+    balances: gallery::Balances,
 }
 
 impl Services {
@@ -108,6 +113,7 @@ impl Services {
             stopping: AtomicBool::new(false),
             storing: Arc::default(),
             care: Arc::new(Semaphore::new(1)),
+            balances: gallery::Balances::default(),
         }
     }
 
@@ -116,7 +122,8 @@ impl Services {
         self.stopping.store(true, Ordering::Release);
     }
 
-    fn now(&self) -> Timestamp {
+    /// What time it is.
+    pub fn now(&self) -> Timestamp {
         self.parts.clock.now()
     }
 

@@ -225,7 +225,7 @@ pub(super) fn no_run(id: RunId) -> Error {
     Error::new(Code::NotFound, format!("there is no run {id}"))
 }
 
-fn view(store: &Store, run: Run) -> Result<RunView> {
+pub(super) fn view(store: &Store, run: Run) -> Result<RunView> {
     let model = models::get(store, run.spec.model)?;
     let experiment = experiments::get(store, run.spec.experiment)?;
     let dataset = datasets::get(store, run.spec.version.dataset)?;

@@ -37,6 +37,7 @@ mod mail;
 mod metrics;
 mod output_forms;
 mod packs;
+mod pages;
 mod predictions;
 mod results;
 mod runs;
