@@ -192,6 +192,7 @@ impl Server {
                 trash_ms: config.trash_days * DAY_MS,
             },
             children_resident: custody::children_resident,
+            samples: Arc::new(crate::cli::demo::DemoSamples),
         });
         let control = match control::listen(&config.data_dir) {
             Ok(control) => Some(control),

@@ -18,6 +18,7 @@ pub mod prediction;
 pub mod result;
 pub mod run;
 pub mod run_files;
+pub mod samples;
 pub mod stamp;
 pub mod sweep;
 pub mod text;

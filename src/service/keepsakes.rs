@@ -117,8 +117,9 @@ fn curves(path: PathBuf) -> io::Result<BTreeMap<String, Curve>> {
         // The last line may be on its way.
         let Ok(serde_json::Value::Object(point)) = serde_json::from_str(&line?) else { continue };
         let Some(step) = point.get("step").and_then(serde_json::Value::as_f64) else { continue };
-        for (name, value) in &point {
-            let Some(value) = value.as_f64().filter(|_| name != "step") else { continue };
+        let Some(metrics) = point.get("metrics").and_then(serde_json::Value::as_object) else { continue };
+        for (name, value) in metrics {
+            let Some(value) = value.as_f64() else { continue };
             if curves.len() < CURVES || curves.contains_key(name) {
                 curves.entry(name.clone()).or_default().push((step, value));
             }

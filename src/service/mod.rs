@@ -19,6 +19,7 @@ pub mod overview;
 pub mod predictions;
 pub mod results;
 pub mod runs;
+pub mod samples;
 pub mod status;
 pub mod trash;
 mod turns;
@@ -27,6 +28,7 @@ pub mod webhooks;
 use crate::blob::BlobStore;
 use crate::domain::prediction::Predictor;
 use crate::domain::run_files::RunFiles;
+use crate::domain::samples::Samples;
 use crate::domain::stamp::{Clock, Timestamp};
 use crate::domain::sweep::Grid;
 use crate::ingest::fetch::Fetcher;
@@ -88,6 +90,8 @@ pub struct Parts {
     pub limits: Limits,
     /// What all children hold now, in bytes, where the system says.
     pub children_resident: fn() -> Option<u64>,
+    /// Images that come with the program.
+    pub samples: Arc<dyn Samples>,
 }
 
 /// Everything a user can do.

@@ -11,6 +11,7 @@ use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
 use crate::service::overview::ModelCard;
+use crate::service::runs::Terms;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
@@ -21,6 +22,7 @@ const PAGE: usize = 24;
 pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/", Shape::Page).get(list));
     routes.add(at("/models", Shape::Page).post(create));
+    routes.add(at("/models/samples", Shape::Page).post(samples));
 }
 
 struct Card {
@@ -85,6 +87,16 @@ async fn create(Granted(permit): Granted<Change>, services: Data<Services>, Fiel
         let name = given.name("name")?;
         services.create_model(permit, name.clone()).await?;
         Ok(see(&format!("/models/{name}")))
+    };
+    answer(outcome.await)
+}
+
+/// A model of the images that come with the program, with its sweep under way.
+async fn samples(Granted(permit): Granted<Change>, services: Data<Services>) -> HttpResponse {
+    let outcome = async {
+        let (model, dataset) = services.add_samples(permit).await?;
+        services.run_default_experiments(permit, model.clone(), Some(dataset), Terms::default()).await?;
+        Ok(see(&format!("/models/{model}")))
     };
     answer(outcome.await)
 }

@@ -92,8 +92,8 @@ fn the_whole_story_goes_by_links_and_forms_alone() {
     assert!(browser.see(&next).contains("cancelled"));
     assert_eq!(browser.submit("/models/pets/delete", "name=pets"), "/settings#trash");
     let settings = browser.see("/settings");
-    let trash = settings.split("/settings/trash/").nth(1).unwrap().split('"').next().unwrap().to_owned();
-    browser.submit(&format!("/settings/trash/{trash}"), "");
+    let trash = settings.split("/settings/trash/").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    browser.submit(&format!("/settings/trash/{trash}/restore"), "");
     assert!(browser.see("/").contains("/models/pets"));
 }
 

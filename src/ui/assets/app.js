@@ -243,6 +243,13 @@ const ready = () => {
     live.listen();
   }
 };
+// What takes a while says so, and is not sent twice.
+document.addEventListener("submit", (event) => {
+  const button = event.submitter;
+  if (!button?.dataset.busy || event.defaultPrevented) return;
+  say(button.dataset.busy);
+  setTimeout(() => { button.disabled = true; button.textContent = button.dataset.busy; });
+});
 window.live = live;
 if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", ready);
 else ready();

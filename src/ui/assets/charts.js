@@ -28,7 +28,7 @@
 
   // points: [learning rate, layers, steps, accuracy, run, experiment], the best first
   const parallel = (box, points) => {
-    const axis = (dim, name, more) => ({ dim, name, ...lines(), nameTextStyle: { color: style("--ink"), fontSize: 12 }, splitLine: { show: false }, ...more });
+    const axis = (dim, name, more) => ({ dim, name, ...lines(), nameTextStyle: { color: style("--ink"), fontSize: 12 }, splitLine: { show: false }, ...more, axisLabel: { color: style("--ink"), textBorderColor: style("--card"), textBorderWidth: 4, ...more.axisLabel }, z: 5 });
     const kinds = (at) => [...new Set(points.map((point) => point[at]))].sort((a, b) => a - b);
     // A handful of values are places on an axis; many are a scale.
     const scale = (at, log) => { const values = kinds(at); return values.length <= 12 ? { type: "category", data: values.map(String) } : { type: log ? "log" : "value", scale: true }; };
@@ -40,7 +40,7 @@
     chart.setOption({
       ...base(), tooltip: { show: false },
       parallel: { left: narrow ? 34 : 60, right: narrow ? 44 : 70, top: 40, bottom: 24, parallelAxisDefault: { areaSelectStyle: { width: 16, borderColor: style("--focus"), color: style("--focus"), opacity: .25 } } },
-      parallelAxis: [axis(0, narrow ? "rate" : "learning rate", scale(0, true)), axis(1, "layers", scale(1)), axis(2, "steps", scale(2)), axis(3, "accuracy", { type: "value", scale: true, axisLabel: { color: style("--faint"), formatter: (value) => `${+(value * 100).toFixed(2)}%` } })],
+      parallelAxis: [axis(0, narrow ? "rate" : "learning rate", scale(0, true)), axis(1, "layers", scale(1)), axis(2, "steps", scale(2)), axis(3, "accuracy", { type: "value", scale: true, axisLabel: { formatter: (value) => `${+(value * 100).toFixed(2)}%` } })],
       visualMap: { show: false, dimension: 3, min: low, max: high > low ? high : low + 1e-9, inRange: { color: SHADES() .slice(1) } },
       series: [{ type: "parallel", data, lineStyle: { width: points.length > 300 ? 1 : 2, opacity: points.length > 300 ? .35 : .8 }, inactiveOpacity: .04, activeOpacity: .9, progressive: 500 }],
     }, true);
@@ -134,11 +134,17 @@
 
   const own = async (section) => {
     const found = Object.entries(await get(section.dataset.curves));
-    const box = section.querySelector(".chart"), empty = section.querySelector("[data-empty]");
-    box.hidden = !found.length;
+    const box = section.querySelector(".chart"), empty = section.querySelector("[data-empty]"), choice = section.querySelector("[data-metric]");
+    for (const part of [box, choice.parentElement]) part.hidden = !found.length;
     empty.hidden = !!found.length;
     if (!found.length) return;
-    section.redraw = () => curves(box, found);
+    // What goes from nought to about one is looked at together; the rest has scales of its own.
+    const together = found.filter(([name]) => /acc|loss|f1|precision|recall|error/i.test(name));
+    const sets = [...(together.length > 1 ? [[together.map(([name]) => name).join(", "), together]] : []), ...found.map((one) => [one[0], [one]])];
+    const kept = choice.value || sets[0][0];
+    choice.replaceChildren(...sets.map(([name]) => { const option = document.createElement("option"); option.textContent = name; option.selected = name === kept; return option; }));
+    section.redraw = () => curves(box, (sets.find(([name]) => name === choice.value) ?? sets[0])[1]);
+    choice.onchange = section.redraw;
     section.redraw();
   };
 
