@@ -16,7 +16,7 @@ use actix_web::http::header::{
 };
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{Error, HttpRequest};
+use actix_web::{Either, Error, HttpRequest};
 use std::net::IpAddr;
 
 /// Names and pages that are known to be good.
@@ -120,8 +120,8 @@ pub async fn guard(
     let is_secure = ClientAddress::of(request.request()).secure;
     let mut answer = if is_known {
         match super::pages::dress(next.call(request).await?) {
-            Ok(answer) => answer.map_into_left_body(),
-            Err(page) => page.map_into_right_body(),
+            Either::Left(answer) => answer.map_into_left_body(),
+            Either::Right(page) => page.map_into_right_body(),
         }
     } else {
         let shape = Shape::of(request.path());

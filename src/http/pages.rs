@@ -6,7 +6,7 @@ use actix_web::dev::ServiceResponse;
 use actix_web::http::header::{ACCEPT, HeaderMap, VARY};
 use actix_web::http::{StatusCode, header::HeaderValue};
 use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{Either, HttpRequest, HttpResponse};
 
 /// What the pages bring along.
 #[derive(Clone, Copy)]
@@ -33,12 +33,12 @@ pub fn wants_page(headers: &HeaderMap) -> bool {
 }
 
 /// Puts a page in the place of a failure that a person would see.
-pub fn dress<B>(mut answer: ServiceResponse<B>) -> Result<ServiceResponse<B>, ServiceResponse> {
+pub fn dress<B>(mut answer: ServiceResponse<B>) -> Either<ServiceResponse<B>, ServiceResponse> {
     let failed = answer.response_mut().extensions_mut().remove::<Failed>();
-    let Some(failed) = failed.filter(|_| wants_page(answer.request().headers())) else { return Ok(answer) };
-    let Some(pages) = answer.request().app_data::<Data<Pages>>().cloned() else { return Ok(answer) };
+    let Some(failed) = failed.filter(|_| wants_page(answer.request().headers())) else { return Either::Left(answer) };
+    let Some(pages) = answer.request().app_data::<Data<Pages>>().cloned() else { return Either::Left(answer) };
     let (request, plain) = answer.into_parts();
     let mut page = (pages.failed)(&request, plain.status(), &failed);
     page.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
-    Err(ServiceResponse::new(request, page))
+    Either::Right(ServiceResponse::new(request, page))
 }

@@ -60,7 +60,7 @@ impl Services {
         }
         let path = self.parts.files.folder(id).join(name);
         let opened = tokio::task::spawn_blocking(move || open(path)).await.map_err(Error::internal)?;
-        opened.map_err(|error| Error::internal(error))?.ok_or_else(gone)
+        opened.map_err(Error::internal)?.ok_or_else(gone)
     }
 
     /// The curves of a run's metrics, thinned out.

@@ -1,7 +1,7 @@
 //! `/`: all models, what each is for, what it reached, what is running.
 
 use super::format;
-use super::page::{Frame, answer, see, show};
+use super::page::{Frame, address, answer, see, show};
 use crate::domain::account::{Change, View};
 use crate::domain::error::Error;
 use crate::http::auth::Granted;
@@ -70,13 +70,12 @@ async fn list(Granted(permit): Granted<View>, services: Data<Services>, request:
         let asked = services.clone();
         let found = tokio::task::spawn_blocking(move || asked.model_cards(permit, after.as_ref(), PAGE));
         let (cards, next) = found.await.map_err(Error::internal)??;
-        let info = request.connection_info();
         Ok(show(&Models {
             frame: Frame::new(&services, &request, permit.actor(), "models", "Models")?,
             cards: cards.into_iter().map(Card::from).collect(),
             is_first,
             next: next.map(|name| name.as_str().to_owned()),
-            address: format!("{}://{}", info.scheme(), info.host()),
+            address: address(&request),
         }))
     };
     answer(outcome.await)

@@ -5,8 +5,9 @@ use crate::domain::account::{Actor, Role};
 use crate::domain::error::{Error, Result};
 use crate::domain::stamp::Timestamp;
 use crate::http::error::{Failed, Shape, response};
+use crate::http::limits::ClientAddress;
 use crate::service::Services;
-use actix_web::http::header::{CONTENT_SECURITY_POLICY, LOCATION};
+use actix_web::http::header::{CONTENT_SECURITY_POLICY, HOST, LOCATION};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
@@ -83,6 +84,13 @@ impl Frame {
     pub fn current(&self, part: &str) -> &'static str {
         if self.part == part { "page" } else { "false" }
     }
+}
+
+/// The server's address as whoever asks knows it.
+pub fn address(request: &HttpRequest) -> String {
+    let scheme = if ClientAddress::of(request).secure { "https" } else { "http" };
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost:8080");
+    format!("{scheme}://{host}")
 }
 
 /// Sends a page.

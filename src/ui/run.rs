@@ -1,7 +1,7 @@
 //! `/runs/{id}`: one run, what it printed, what it reached and what it got wrong, and how to do it again.
 
 use super::format::{self, Moment};
-use super::page::{Frame, answer, see, show};
+use super::page::{Frame, address, answer, see, show};
 use crate::domain::account::{Change, Permit, View};
 use crate::domain::error::{Error, Result};
 use crate::domain::experiment::HyperParameters;
@@ -183,6 +183,7 @@ struct RunPage {
     run: RunShown,
     log: String,
     log_is_cut: bool,
+    log_end: u64,
     files: Vec<(String, String)>,
     evaluation: Option<EvaluationShown>,
     address: String,
@@ -205,7 +206,7 @@ async fn get(
         let frame = Frame::new(&services, &request, permit.actor(), "models", title)?;
         let run = RunShown::new(view, &frame);
         let log = services.run_log(permit, id)?;
-        let (log, log_is_cut) = tokio::task::spawn_blocking(move || end_of(log))
+        let (log, log_is_cut, log_end) = tokio::task::spawn_blocking(move || end_of(log))
             .await
             .map_err(Error::internal)?
             .map_err(Error::internal)?;
@@ -216,19 +217,18 @@ async fn get(
             false => None,
         };
         let files = kept.into_iter().map(|file| (file.name, format::bytes(file.size))).collect();
-        let info = request.connection_info();
-        let address = format!("{}://{}", info.scheme(), info.host());
-        Ok(show(&RunPage { frame, run, log, log_is_cut, files, evaluation, address }))
+        let address = address(&request);
+        Ok(show(&RunPage { frame, run, log, log_is_cut, log_end, files, evaluation, address }))
     };
     answer(outcome.await)
 }
 
-/// The end of a log, and whether there is more before it.
-fn end_of(log: RunLog) -> io::Result<(String, bool)> {
-    let (bytes, is_cut) = match log {
+/// The end of a log, whether there is more before it, and how much it is in all.
+fn end_of(log: RunLog) -> io::Result<(String, bool, u64)> {
+    let (bytes, from) = match log {
         RunLog::Text(text) => {
             let from = text.len().saturating_sub(LOG as usize);
-            (text[from..].to_vec(), from > 0)
+            (text[from..].to_vec(), from as u64)
         }
         RunLog::File(path) => match File::open(path) {
             Ok(mut file) => {
@@ -236,15 +236,16 @@ fn end_of(log: RunLog) -> io::Result<(String, bool)> {
                 file.seek(SeekFrom::Start(from))?;
                 let mut bytes = Vec::new();
                 file.take(LOG).read_to_end(&mut bytes)?;
-                (bytes, from > 0)
+                (bytes, from)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((String::new(), false)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((String::new(), false, 0)),
             Err(error) => return Err(error),
         },
     };
+    let is_cut = from > 0;
     let text = String::from_utf8_lossy(&bytes).replace("\r\n", "\n").replace('\r', "\n");
     let lines = text.split('\n').skip(usize::from(is_cut)).map(printable);
-    Ok((lines.collect::<Vec<_>>().join("\n"), is_cut))
+    Ok((lines.collect::<Vec<_>>().join("\n"), is_cut, from + bytes.len() as u64))
 }
 
 /// What a run wrote of the images held out; nothing where that is not to be understood.

@@ -1,7 +1,7 @@
 //! `/settings`: one's password and tokens, webhooks, the trash; for admins the accounts.
 
 use super::format::Moment;
-use super::page::{Frame, answer, see, show};
+use super::page::{Frame, address, answer, see, show};
 use crate::domain::account::{Administer, Change, Own, Role, TokenKind, View};
 use crate::domain::error::{Error, Result};
 use crate::domain::ids::{ParseIdError, TrashId};
@@ -196,9 +196,7 @@ async fn token(
             days.map_err(|_| Error::parameter("days is a whole number, or nothing for a token without an end"))?;
         let label = given.optional("label").unwrap_or_default().to_owned();
         let (_, secret) = services.accounts().create_token(permit, NewToken { label, account: None, days }).await?;
-        let info = request.connection_info();
-        let usage =
-            format!("curl -H 'Authorization: Bearer {secret}' {}://{}/api/v1/queue", info.scheme(), info.host());
+        let usage = format!("curl -H 'Authorization: Bearer {secret}' {}/api/v1/queue", address(&request));
         let frame = Frame::new(&services, &request, permit.actor(), "settings", "A new token")?;
         Ok(show(&SecretPage { frame, what: "token", secret, usage }))
     };

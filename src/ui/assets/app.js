@@ -19,24 +19,35 @@ const live = (() => {
     for (const listener of listeners) listener();
   };
   const soon = () => { if (!due) due = setTimeout(look, Math.max(20, PACE - (performance.now() - last))); };
-  document.addEventListener("visibilitychange", () => { if (!document.hidden && missed) { missed = false; look(); } });
-  const poll = () => setInterval(soon, 3000);
-  const listen = () => {
-    const run = $("[data-run]")?.dataset.run;
-    const source = new EventSource("/api/v1/events" + (run ? `?run=${run}` : ""));
-    let opened = false, polling = 0;
-    source.onopen = () => { opened = true; clearInterval(polling); polling = 0; };
-    source.onerror = () => {
-      // A server without a stream, or one that is gone for a while: look now and then.
-      if (!polling) polling = poll();
-      if (!opened && source.readyState === EventSource.CLOSED) source.close();
-    };
+  // A browser opens few connections to one server, so only a page that somebody looks at keeps one.
+  let source = null, polling = 0, wanted = false;
+  const close = () => { source?.close(); source = null; clearInterval(polling); polling = 0; };
+  const open = () => {
+    if (source || polling) return;
+    const { run, log, model } = $("[data-live]").dataset;
+    const query = run ? `?run=${run}&log=true&log_offset=${log ?? 0}` : model ? `?model=${encodeURIComponent(model)}` : "";
+    source = new EventSource(`/api/v1/events${query}`);
+    source.onopen = () => { clearInterval(polling); polling = 0; soon(); };
+    // Without a stream, or while it is away: look now and then.
+    source.onerror = () => { polling ||= setInterval(soon, 3000); };
     for (const kind of ["queue", "sweep", "run", "point", "log", "reset"]) source.addEventListener(kind, (event) => {
-      soon();
       document.dispatchEvent(new CustomEvent("told", { detail: { kind, data: event.data } }));
+      soon();
     });
-    source.onmessage = soon;
-    addEventListener("pagehide", () => source.close());
+  };
+  document.addEventListener("visibilitychange", () => {
+    if (!wanted) return;
+    if (document.hidden) return close();
+    open();
+    if (missed) { missed = false; look(); }
+  });
+  addEventListener("pagehide", close);
+  const listen = () => {
+    const part = $("[data-live]");
+    // A run that is over stays as it is.
+    if (part.dataset.run && !("open" in part.dataset)) return;
+    wanted = true;
+    if (!document.hidden) open();
   };
   return { listen, on: (listener) => listeners.add(listener) };
 })();

@@ -1,7 +1,6 @@
 // Charts. The same numbers stand in the tables of the page; these are for looking at them together.
 "use strict";
 (() => {
-  const all = [];
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -19,7 +18,6 @@
   const make = (box) => {
     if (box.chart) return box.chart;
     box.chart = window.echarts.init(box, null, { renderer: "canvas" });
-    all.push(box);
     new ResizeObserver(() => box.chart.resize()).observe(box);
     return box.chart;
   };
@@ -133,19 +131,35 @@
   };
 
   const own = async (section) => {
-    const found = Object.entries(await get(section.dataset.curves));
+    const known = new Map(Object.entries(await get(section.dataset.curves)));
     const box = section.querySelector(".chart"), empty = section.querySelector("[data-empty]"), choice = section.querySelector("[data-metric]");
-    for (const part of [box, choice.parentElement]) part.hidden = !found.length;
-    empty.hidden = !!found.length;
-    if (!found.length) return;
-    // What goes from nought to about one is looked at together; the rest has scales of its own.
-    const together = found.filter(([name]) => /acc|loss|f1|precision|recall|error/i.test(name));
-    const sets = [...(together.length > 1 ? [[together.map(([name]) => name).join(", "), together]] : []), ...found.map((one) => [one[0], [one]])];
-    const kept = choice.value || sets[0][0];
-    choice.replaceChildren(...sets.map(([name]) => { const option = document.createElement("option"); option.textContent = name; option.selected = name === kept; return option; }));
-    section.redraw = () => curves(box, (sets.find(([name]) => name === choice.value) ?? sets[0])[1]);
+    let names = "";
+    section.redraw = () => {
+      const found = [...known];
+      for (const part of [box, choice.parentElement]) part.hidden = !found.length;
+      empty.hidden = !!found.length;
+      if (!found.length) return;
+      // What goes from nought to about one is looked at together; the rest has scales of its own.
+      const together = found.filter(([name]) => /acc|loss|f1|precision|recall|error/i.test(name));
+      const sets = [...(together.length > 1 ? [[together.map(([name]) => name).join(", "), together]] : []), ...found.map((one) => [one[0], [one]])];
+      if (names !== sets.map(([name]) => name).join()) {
+        names = sets.map(([name]) => name).join();
+        const kept = choice.value;
+        choice.replaceChildren(...sets.map(([name]) => { const option = document.createElement("option"); option.textContent = name; option.selected = name === kept; return option; }));
+      }
+      curves(box, (sets.find(([name]) => name === choice.value) ?? sets[0])[1]);
+    };
     choice.onchange = section.redraw;
     section.redraw();
+    // Points that are told go onto the curves at once; those that were read already are told again.
+    section.take = ({ step, metrics }) => {
+      for (const [name, value] of Object.entries(metrics ?? {})) {
+        if (!known.has(name)) known.set(name, []);
+        const curve = known.get(name);
+        if (Number.isFinite(value) && (!curve.length || step > curve.at(-1)[0])) curve.push([step, value]);
+      }
+      section.due ||= requestAnimationFrame(() => { section.due = 0; section.redraw(); });
+    };
   };
 
   const refresh = (section) => (section.dataset.curves ? own(section) : whole(section)).catch(() => {});
@@ -157,8 +171,13 @@
       for (const { target, isIntersecting } of entries) if (isIntersecting && !seen.has(target)) { seen.add(target); refresh(target); }
     }, { rootMargin: "300px" });
     sections.forEach((section) => watcher.observe(section));
+    document.addEventListener("told", ({ detail: { kind, data } }) => {
+      if (kind !== "point") return;
+      const point = JSON.parse(data);
+      for (const section of seen) section.take?.(point);
+    });
     let due = 0;
-    const again = () => { if (!due) due = setTimeout(() => { due = 0; seen.forEach(refresh); }, 400); };
+    const again = () => { if (!due) due = setTimeout(() => { due = 0; for (const section of seen) if (!section.take) refresh(section); }, 400); };
     window.live?.on(() => { const open = document.querySelector("[data-open], #sweep progress"); if (open || again.was) again(); again.was = !!open; });
     for (const query of [dark, calm]) query.addEventListener("change", () => seen.forEach((section) => section.redraw?.()));
   };
