@@ -66,3 +66,40 @@ pub fn leaders(
     });
     pointed.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::run::tests::a_run;
+    use crate::store::{Options, Store, runs};
+
+    #[tokio::test]
+    async fn the_newest_runs_are_found_behind_much_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { cache_bytes: 1 << 20, min_free_bytes: 0, ..Options::default() };
+        let store = Store::open(folder.path(), options).unwrap();
+        // Some early runs of a model, then thousands of ids of others', then one more.
+        let write = store.write(|tx| {
+            let model = ModelId(tx.next_id()?);
+            let mut made = Vec::new();
+            for at in 0..3000 {
+                let id = tx.next_id()?;
+                if at < 5 || at == 2999 {
+                    let mut run = a_run();
+                    (run.id, run.spec.model, run.sweep) = (RunId(id), model, None);
+                    runs::put(tx, None, &run)?;
+                    made.push(id);
+                }
+            }
+            Ok((model, made))
+        });
+        let (model, mut made) = write.await.unwrap();
+        made.reverse();
+        for limit in [1, 3, 6, 100] {
+            let found = newest_runs(&store, model, limit).unwrap();
+            let ids: Vec<u64> = found.iter().map(|run| run.id.0).collect();
+            assert_eq!(ids, made[..limit.min(6)], "{limit}");
+        }
+        assert!(newest_runs(&store, ModelId(1), 5).unwrap().is_empty());
+    }
+}

@@ -22,7 +22,7 @@ const PAGE: usize = 24;
 pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/", Shape::Page).get(list));
     routes.add(at("/models", Shape::Page).post(create));
-    routes.add(at("/models/samples", Shape::Page).post(samples));
+    routes.add(at("/samples", Shape::Page).post(samples));
 }
 
 struct Card {

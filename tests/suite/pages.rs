@@ -184,7 +184,9 @@ fn a_page_asks_no_other_host_and_runs_nothing_inline() {
         let page = answer.text();
         assert!(!page.contains(" style=") && !page.contains("<style") && !page.contains(" onclick"), "{target}");
         assert!(page.split("<script").skip(1).all(|script| script.starts_with(" src=\"/assets/")), "{target}");
-        for reference in page.split("=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        let referring = [" src=\"", " href=\"", " action=\"", " hx-get=\"", " hx-post=\""];
+        let references = referring.iter().flat_map(|name| page.split(name).skip(1));
+        for reference in references.map(|rest| rest.split('"').next().unwrap()) {
             assert!(!reference.starts_with("//") && !reference.starts_with("http"), "{target}: {reference}");
             if reference.starts_with("/assets/") {
                 assets.insert(reference.to_owned());
