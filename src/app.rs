@@ -198,6 +198,7 @@ impl Server {
             },
             news,
             children_resident: custody::children_resident,
+            samples: Arc::new(crate::cli::demo::DemoSamples),
         });
         let control = match control::listen(&config.data_dir) {
             Ok(control) => Some(control),
@@ -315,6 +316,7 @@ fn http_settings(config: &Config) -> Result<http::Settings, TlsError> {
         },
         tls: files.map(Tls::load).transpose()?,
         known: http::browser::Known { hosts: config.hosts.clone(), origins: config.cors_origins.clone() },
+        pages: crate::ui::pages(),
     })
 }
 

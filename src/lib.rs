@@ -10,7 +10,7 @@
 //!
 //! [`domain`] holds types and rules, [`store`] and [`blob`] keep them, [`care`] looks after both, [`ingest`] makes outside bytes safe, [`service`]
 //! is what a user can do, [`scheduler`] decides what runs next, [`executor`] runs it, [`trainer`] says how a run becomes
-//! a command (and holds the built-in trainers), [`outbox`] tells webhooks and people, [`http`] and [`cli`] are the ways in ([`control`] lets commands reach a
+//! a command (and holds the built-in trainers), [`outbox`] tells webhooks and people, [`http`], [`ui`] (its pages) and [`cli`] are the ways in ([`control`] lets commands reach a
 //! running server), [`app`] wires everything.
 //! `tests/architecture.rs` fails on an import against these directions.
 
@@ -33,6 +33,7 @@ pub mod store;
 pub mod supervisor;
 pub mod telemetry;
 pub mod trainer;
+pub mod ui;
 
 pub use app::Server;
 pub use config::Config;

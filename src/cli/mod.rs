@@ -2,7 +2,7 @@
 
 mod accounts;
 mod care;
-mod demo;
+pub mod demo;
 mod environment;
 mod guard;
 mod interrupt;

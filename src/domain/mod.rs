@@ -19,6 +19,7 @@ pub mod progress;
 pub mod result;
 pub mod run;
 pub mod run_files;
+pub mod samples;
 pub mod stamp;
 pub mod sweep;
 pub mod text;

@@ -1,7 +1,8 @@
-//! JSON bodies, bounded, refused in `/api/v1`'s own shape.
+//! JSON bodies and the forms of pages, bounded, refused in their path's own shape.
 
 use super::error::{Refused, Shape};
 use super::limits::body::{is_too_slow, slow_body};
+use super::parameters::Parameters;
 use crate::domain::error::{Code, Error};
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
@@ -47,6 +48,24 @@ impl<T: DeserializeOwned + Default + 'static> FromRequest for OptionalJson<T> {
             let refused = |error| Refused { shape, error };
             let bytes = bytes.await.map_err(|error| refused(unread(&error)))?;
             if bytes.is_empty() { Ok(Self(T::default())) } else { read(&bytes).map(Self).map_err(refused) }
+        }
+        .boxed_local()
+    }
+}
+
+/// The fields of a form that a page sends.
+pub struct Fields(pub Parameters);
+
+impl FromRequest for Fields {
+    type Error = Refused;
+    type Future = LocalBoxFuture<'static, Result<Self, Refused>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let shape = Shape::of(request.path());
+        let bytes = Bytes::from_request(request, payload);
+        async move {
+            let bytes = bytes.await.map_err(|error| Refused { shape, error: unread(&error) })?;
+            Ok(Self(Parameters::from_bytes(&bytes)))
         }
         .boxed_local()
     }

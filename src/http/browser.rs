@@ -16,7 +16,7 @@ use actix_web::http::header::{
 };
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{Error, HttpRequest};
+use actix_web::{Either, Error, HttpRequest};
 use std::net::IpAddr;
 
 /// Names and pages that are known to be good.
@@ -119,7 +119,10 @@ pub async fn guard(
     };
     let is_secure = ClientAddress::of(request.request()).secure;
     let mut answer = if is_known {
-        next.call(request).await?.map_into_left_body()
+        match super::pages::dress(next.call(request).await?) {
+            Either::Left(answer) => answer.map_into_left_body(),
+            Either::Right(page) => page.map_into_right_body(),
+        }
     } else {
         let shape = Shape::of(request.path());
         request.into_response(other_host(shape)).map_into_right_body()

@@ -1,4 +1,4 @@
-//! The only place that knows status codes, and the three shapes in which an API says that something went wrong.
+//! The only place that knows status codes, and the shapes in which an API says that something went wrong.
 
 use super::request_id;
 use crate::domain::error::{Code, Error};
@@ -17,6 +17,17 @@ pub enum Shape {
     Test,
     /// `/api/v1`: problem details (RFC 9457).
     Problem,
+    /// A page for people; programs that ask for one are answered as by the experiments API.
+    Page,
+}
+
+/// What an answer that failed carries beside its body, for whoever shows it to people.
+#[derive(Debug, Clone)]
+pub struct Failed {
+    /// The stable name of what went wrong.
+    pub code: String,
+    /// What went wrong and what to do.
+    pub message: String,
 }
 
 impl Shape {
@@ -26,6 +37,7 @@ impl Shape {
             "/test" => Self::Test,
             "/healthz" | "/readyz" | "/metrics" => Self::Problem,
             _ if path.starts_with("/api/") => Self::Problem,
+            _ if super::pages::is_page(path) => Self::Page,
             _ => Self::Experiments,
         }
     }
@@ -139,8 +151,8 @@ pub fn response(shape: Shape, error: &Error) -> HttpResponse {
 pub fn refusal(shape: Shape, status: StatusCode, code: &str, message: &str) -> HttpResponse {
     let request_id = request_id::current().map(|id| id.as_str().to_owned());
     let mut answer = HttpResponse::build(status);
-    match shape {
-        Shape::Experiments => answer.json(Refusal { status: "ERROR", message, code, request_id }),
+    let mut answer = match shape {
+        Shape::Experiments | Shape::Page => answer.json(Refusal { status: "ERROR", message, code, request_id }),
         Shape::Test => answer.json(TestRefusal { status: "ERROR", message, code, request_id }),
         Shape::Problem => answer.content_type("application/problem+json").json(Problem {
             r#type: "about:blank",
@@ -150,7 +162,11 @@ pub fn refusal(shape: Shape, status: StatusCode, code: &str, message: &str) -> H
             code,
             request_id,
         }),
+    };
+    if shape == Shape::Page {
+        answer.extensions_mut().insert(Failed { code: code.to_owned(), message: message.to_owned() });
     }
+    answer
 }
 
 #[cfg(test)]
@@ -170,5 +186,7 @@ mod tests {
         assert_eq!(Shape::of("/api/v1/runs/1"), Shape::Problem);
         assert_eq!(Shape::of("/bestAccuracy"), Shape::Experiments);
         assert_eq!(Shape::of(""), Shape::Experiments);
+        assert_eq!(Shape::of("/models/m"), Shape::Page);
+        assert_eq!(Shape::of("/modelsandmore"), Shape::Experiments);
     }
 }

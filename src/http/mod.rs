@@ -1,24 +1,25 @@
 //! HTTP: routes to services, and services' answers to bytes. actix lives here alone.
 //!
 //! Handlers are thin: they read parameters, call one use case and write its answer in the call's own shape. Knows the
-//! services and the domain's types; not the store, not the scheduler.
+//! services and the domain's types; not the store, not the scheduler, and of the pages no more than `pages` says.
 
 pub mod api;
-mod auth;
-mod body;
+pub mod auth;
+pub mod body;
 pub mod browser;
 mod door;
-mod error;
+pub mod error;
 mod experiments_api;
-mod form;
+pub mod form;
 mod gate;
 mod health;
 pub mod limits;
 mod metrics;
 mod openapi;
-mod parameters;
+pub mod pages;
+pub mod parameters;
 pub mod request_id;
-mod routes;
+pub mod routes;
 mod server;
 pub mod tls;
 

@@ -13,7 +13,12 @@ pub struct Parameters(Vec<(String, String)>);
 impl Parameters {
     /// Reads a query string.
     pub fn from_query(query: &str) -> Self {
-        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+        Self::from_bytes(query.as_bytes())
+    }
+
+    /// Reads what a form without files sends.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        Self(form_urlencoded::parse(bytes).into_owned().collect())
     }
 
     /// Adds one.

@@ -4,12 +4,14 @@
 
 use super::browser::{self, Control, Known};
 use super::door::Door;
+use super::error::Shape;
 use super::gate::Gate;
 use super::limits::body::Bodies;
 use super::limits::rate::Rates;
 use super::limits::stream::Guarded;
 use super::limits::{self, Connections, Proxies};
 use super::metrics::{self, Metrics};
+use super::pages::{self, Pages};
 use super::routes::{Listed, Routes};
 use super::tls::Tls;
 use super::{api, body, experiments_api, health, openapi};
@@ -44,6 +46,8 @@ pub struct Settings {
     pub tls: Option<Arc<Tls>>,
     /// Names and pages that are known to be good.
     pub known: Known,
+    /// The pages for people.
+    pub pages: Pages,
 }
 
 /// How long the first head of a connection may take; later ones have the deadline of `limits::connection`.
@@ -92,7 +96,7 @@ pub struct Listeners {
 /// # Errors
 /// What the system says.
 pub fn bind(listeners: Listeners, services: Data<Services>, settings: Settings) -> io::Result<Bound> {
-    let Settings { workers, limits, tls, known } = settings;
+    let Settings { workers, limits, tls, known, pages } = settings;
     let address = listeners.open.local_addr()?;
     tune(&listeners.open)?;
     make_descriptors(limits.connections);
@@ -116,11 +120,16 @@ pub fn bind(listeners: Listeners, services: Data<Services>, settings: Settings) 
             .app_data(metrics.clone())
             .app_data(proxies.clone())
             .app_data(document.clone())
+            .app_data(Data::new(pages))
             .app_data(body::limit())
             .wrap(Condition::new(!known.origins.is_empty(), cors(&known)))
             .wrap(from_fn(browser::guard))
             .wrap(gate.clone())
-            .configure(|app| configure(&mut Routes::of(app)))
+            .configure(|app| {
+                let mut routes = Routes::of(app);
+                configure(&mut routes);
+                (pages.configure)(&mut routes);
+            })
             .default_service(web::to(unknown))
     };
     let builder = Server::build()
@@ -237,7 +246,7 @@ fn docs() -> Vec<OpenApi> {
     docs
 }
 
-/// Every route with what it takes.
+/// Every route with what it takes, but for those of pages.
 pub fn routes() -> Vec<Listed> {
     let mut routes = Routes::default();
     configure(&mut routes);
@@ -245,5 +254,6 @@ pub fn routes() -> Vec<Listed> {
 }
 
 async fn unknown(request: HttpRequest) -> HttpResponse {
-    experiments_api::unknown_path(request.path())
+    let is_of_programs = request.path().starts_with("/api/") || !pages::wants_page(request.headers());
+    experiments_api::unknown_path(request.path(), if is_of_programs { Shape::of(request.path()) } else { Shape::Page })
 }

@@ -13,14 +13,17 @@ pub mod curves;
 pub mod datasets;
 pub mod experiments;
 pub mod figures;
+pub mod gallery;
 pub mod images;
 pub mod listing;
 pub mod live;
 pub mod models;
+pub mod overview;
 pub mod predictions;
 pub mod ranking;
 pub mod results;
 pub mod runs;
+pub mod samples;
 pub mod status;
 pub mod submit;
 pub mod trash;
@@ -30,6 +33,7 @@ pub mod webhooks;
 use crate::blob::BlobStore;
 use crate::domain::prediction::Predictor;
 use crate::domain::run_files::RunFiles;
+use crate::domain::samples::Samples;
 use crate::domain::stamp::{Clock, Timestamp};
 use crate::domain::sweep::Grid;
 use crate::ingest::fetch::Fetcher;
@@ -96,6 +100,8 @@ pub struct Parts {
     pub news: Arc<News>,
     /// What all children hold now, in bytes, where the system says.
     pub children_resident: fn() -> Option<u64>,
+    /// Images that come with the program.
+    pub samples: Arc<dyn Samples>,
 }
 
 /// Everything a user can do.
@@ -108,6 +114,8 @@ pub struct Services {
     live: Live,
     /// The turn of whoever cares for all of the data.
     care: Arc<Semaphore>,
+    /// How many images of each class versions hold, as far as that was asked lately.
+    balances: gallery::Balances,
 }
 
 impl Services {
@@ -122,6 +130,7 @@ impl Services {
             storing: Arc::default(),
             live,
             care: Arc::new(Semaphore::new(1)),
+            balances: gallery::Balances::default(),
         }
     }
 
@@ -130,7 +139,8 @@ impl Services {
         self.stopping.store(true, Ordering::Release);
     }
 
-    fn now(&self) -> Timestamp {
+    /// What time it is.
+    pub fn now(&self) -> Timestamp {
         self.parts.clock.now()
     }
 

@@ -26,6 +26,7 @@ pub mod blobs;
 pub mod datasets;
 pub mod events;
 pub mod experiments;
+pub mod lists;
 pub mod logs;
 pub mod mails;
 pub mod manifests;

@@ -61,13 +61,14 @@ class Campaign:
 
     def __exit__(self, kind, error, trace) -> bool:
         self.load.stop()
+        state = "it was running" if not self.server.ended() else f"it had ended: {self.server.process and self.server.process.returncode}"
         if not self.server.ended():
             self.server.kill()
         self.server.orphans(time.monotonic())
         if isinstance(error, Exception):
             traceback.print_exception(kind, error, trace)
             cause = "the server stopped answering" if isinstance(error, Gone) else "the campaign itself failed"
-            self.violations.add(f"{cause}: {error!r}; {self.server.tail()}")
+            self.violations.add(f"{cause}: {error!r}; {state}; {self.server.tail()}")
             return True
         return False
 

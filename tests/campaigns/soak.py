@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import campaign
@@ -46,6 +47,8 @@ class SoakLoad(Load):
         #: Runs that may have been cancelled, and the lock that keeps submissions out while that is uncertain.
         self.cancelled: set[str] = set()
         self.submitting = threading.Lock()
+        #: When all that waited was cancelled: a run whose submission a kill left unanswered may have been among it.
+        self.cleared: list[tuple[float, float]] = []
         self.did: Counter[str] = Counter()
 
     def begin(self) -> None:
@@ -98,7 +101,10 @@ class SoakLoad(Load):
                 self._post(f"/api/v1/runs/{one}/cancel", 202, 409)
             elif kind < 0.85:
                 self.cancelled |= set(runs)
+                began = time.time()
+                self.cleared.append((began, began + self.client.timeout))
                 self._post("/api/v1/queue/cancel", 202)
+                self.cleared[-1] = (began, time.time())
             else:
                 self._post("/api/v1/queue/pause")
                 self._post("/api/v1/queue/resume")
@@ -114,11 +120,15 @@ class SoakChecks(Checks):
 
     def __init__(self, run: Campaign, load: SoakLoad) -> None:
         super().__init__(run.client, load.ledger, run.violations)
-        self.cancelled = load.cancelled
+        self.cancelled, self.cleared = load.cancelled, load.cleared
 
     def _excused(self, run: dict) -> bool:
         by_design = run["state"] == "failed" and "went down" in (run["reason"] or "")
-        return by_design or (run["state"] == "cancelled" and run["id"] in self.cancelled)
+        return by_design or (run["state"] == "cancelled" and (run["id"] in self.cancelled or self._cleared(run)))
+
+    def _cleared(self, run: dict) -> bool:
+        ended = datetime.fromisoformat(run["finished_at"]).timestamp()
+        return any(began - 0.01 <= ended <= until + 0.01 for began, until in self.cleared)
 
     def _own_result(self, run: dict) -> None:
         if not self._excused(run):

@@ -158,6 +158,46 @@ impl Stage {
         }
     }
 
+    /// The same for a page: what changes something comes from a form.
+    fn page(&self, who: &str, method: &str, path: &str) -> Answer {
+        let id = match path {
+            _ if path.starts_with("/settings/trash") => self.deleted(who, path.rsplit('/').next().unwrap()),
+            _ if path.starts_with("/settings/tokens") => self.own_token(who),
+            _ if path.starts_with("/settings/webhooks") => "whk_0000000000000".to_owned(),
+            _ if path.starts_with("/sweeps") => self.sweep.clone(),
+            _ => self.run.clone(),
+        };
+        let dataset = if path.ends_with("/image") { "_all" } else { "d" };
+        let path = path.replace("{id}", &id).replace("{model}", "m").replace("{dataset}", dataset);
+        let path = path.replace("{account}", &format!("of-page-{who}"));
+        let form = |body: &str| self.send(who, method, &path, "application/x-www-form-urlencoded", body.as_bytes());
+        let image = || {
+            let form = Form::new().file("file", "cat/1.png", &images::png(1)).body();
+            self.send(who, method, &path, &client::form_type(), &form)
+        };
+        let password = form_urlencoded::byte_serialize(super::harness::yard::PASSWORD.as_bytes()).collect::<String>();
+        match (method, path.as_str()) {
+            ("GET", "/compare") => self.ask(who, method, &format!("/compare?runs={}", self.run), None),
+            ("GET", "/models/m/datasets/_all/image") => {
+                self.ask(who, method, &format!("{path}?label=cat&name=1.png"), None)
+            }
+            ("GET", _) => self.ask(who, method, &path, None),
+            (_, "/models") => form(&format!("name=page-{who}")),
+            (_, "/models/m/experiment") => form(&format!("name=page-{who}&learning_rate=1&layers=1&steps=1")),
+            (_, "/models/m/predict" | "/models/m/datasets/d/upload") => image(),
+            (_, "/models/m/delete") => form("name=another"),
+            (_, "/models/m/datasets") => form(&format!("name=page-{who}")),
+            (_, "/models/m/datasets/d/fetch") => form("urls=http://127.0.0.1:1/a.png"),
+            (_, "/models/m/datasets/d/remove") => form("label=cat&name=none.png"),
+            (_, "/settings/password") => form(&format!("old={password}&new={password}")),
+            (_, "/settings/tokens") => form("label=another"),
+            (_, "/settings/accounts") => form(&format!("name=of-page-{who}&role=viewer")),
+            (_, "/settings/webhooks") => form("url=https://example.invalid/"),
+            (_, "/sign-in") => form(&format!("name={who}&password={password}")),
+            _ => form(""),
+        }
+    }
+
     /// The id of the token that was made last.
     fn own_token(&self, who: &str) -> String {
         let tokens = self.ask(who, "GET", "/api/v1/tokens", None).json();
@@ -170,15 +210,18 @@ impl Stage {
 #[test]
 fn every_route_answers_everybody_as_it_is_written_down() {
     let stage = Stage::new();
-    let mut table = format!("{:<6} {:<42} {:<10}", "method", "path", "takes");
+    let mut table = format!("{:<6} {:<47} {:<10}", "method", "path", "takes");
     for who in ASKING {
         write!(table, " {who:>7}").unwrap();
     }
     table.push('\n');
-    for route in trainyard::http::routes() {
-        write!(table, "{:<6} {:<42} {:<10}", route.method, route.path, route.access).unwrap();
+    let calls = trainyard::http::routes().into_iter().map(|route| (route, false));
+    let pages = trainyard::ui::routes().into_iter().map(|route| (route, true));
+    for (route, is_page) in calls.chain(pages) {
+        write!(table, "{:<6} {:<47} {:<10}", route.method, route.path, route.access).unwrap();
         for who in ASKING {
-            let status = stage.call(who, &route.method, route.path).status;
+            let ask = if is_page { Stage::page } else { Stage::call };
+            let status = ask(&stage, who, &route.method, route.path).status;
             write!(table, " {status:>7}").unwrap();
         }
         table.push('\n');
@@ -195,16 +238,20 @@ fn every_route_answers_everybody_as_it_is_written_down() {
 fn nothing_is_open_by_omission() {
     let open: BTreeSet<_> = trainyard::http::routes()
         .into_iter()
+        .chain(trainyard::ui::routes())
         .filter(|route| route.access == "open")
         .map(|route| format!("{} {}", route.method, route.path))
         .collect();
     let meant = [
         "GET /api/v1/openapi.json",
+        "GET /assets/{file}",
         "GET /healthz",
         "GET /readyz",
+        "GET /sign-in",
         "HEAD /healthz",
         "HEAD /readyz",
         "POST /api/v1/session",
+        "POST /sign-in",
     ];
     assert_eq!(open, meant.map(str::to_owned).into());
     let table = fs::read_to_string(format!("{}/tests/data/access.txt", env!("CARGO_MANIFEST_DIR"))).unwrap();

@@ -39,6 +39,7 @@ mod metrics;
 mod openapi;
 mod output_forms;
 mod packs;
+mod pages;
 mod predictions;
 mod results;
 mod runs;

@@ -3,6 +3,8 @@
 //! "Optical Recognition of Handwritten Digits", E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, 1998, CC BY
 //! 4.0 (<https://doi.org/10.24432/C50P49>), the test part as scikit-learn ships it, grey values scaled to 0..255.
 
+use crate::domain::error::{Error, Result};
+use crate::domain::samples::{Sample, Samples};
 use image::{GrayImage, ImageFormat};
 use std::io::Cursor;
 
@@ -79,6 +81,28 @@ impl Digit {
                     .collect()
             })
             .collect()
+    }
+}
+
+/// The digits for whoever asks a running server for them.
+pub struct DemoSamples;
+
+impl Samples for DemoSamples {
+    fn model(&self) -> &'static str {
+        super::MODEL
+    }
+
+    fn dataset(&self) -> &'static str {
+        super::DATASET
+    }
+
+    fn images(&self) -> Result<Vec<Sample>> {
+        let digits = Digits::unpack().map_err(Error::internal)?;
+        let sample = |digit: Digit| {
+            let file_name = format!("{:04}.png", digit.number);
+            Ok(Sample { label: digit.label.to_string(), file_name, bytes: digit.png().map_err(Error::internal)? })
+        };
+        digits.uploaded.into_iter().map(sample).collect()
     }
 }
 

@@ -11,6 +11,7 @@ use crate::config::{Config, RawConfig, Surroundings};
 use crate::{allocator, telemetry};
 use clap::Args;
 use client::Api;
+pub use digits::DemoSamples;
 use digits::{Digit, Digits};
 use display::{Answered, Progress, is_over};
 use futures::{StreamExt, TryStreamExt};

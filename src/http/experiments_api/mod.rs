@@ -436,8 +436,8 @@ pub fn number<S: Serializer>(rate: &LearningRate, serializer: S) -> std::result:
 }
 
 /// The answer to a path that does not exist.
-pub fn unknown_path(path: &str) -> HttpResponse {
+pub fn unknown_path(path: &str, shape: Shape) -> HttpResponse {
     let shown: String = path.chars().take(100).collect();
     let error = Error::new(Code::NotFound, format!("there is no call {shown}; README.md lists the calls"));
-    response(Shape::of(path), &error)
+    response(shape, &error)
 }

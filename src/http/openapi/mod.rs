@@ -167,7 +167,7 @@ fn complete(operation: &mut Operation, route: &Listed) {
 fn shape_name(shape: Shape) -> &'static str {
     match shape {
         Shape::Problem => "Problem",
-        Shape::Experiments => "Refusal",
+        Shape::Experiments | Shape::Page => "Refusal",
         Shape::Test => "TestRefusal",
     }
 }

@@ -1,0 +1,356 @@
+//! Models at a glance: all of them with what they reached, one of them with its datasets, its leaderboard and its last sweep.
+//!
+//! Everything here is a page of something or bounded by what a sweep may hold. Knows nothing of how it is shown.
+
+use super::{Services, access};
+use crate::domain::account::{Permit, View};
+use crate::domain::dataset::Dataset;
+use crate::domain::error::{Error, Result};
+use crate::domain::experiment::HyperParameters;
+use crate::domain::ids::{DatasetId, RunId, SweepId};
+use crate::domain::model::Model;
+use crate::domain::name::Name;
+use crate::domain::result::Best;
+use crate::domain::run::{Outcome, Run, RunState};
+use crate::domain::stamp::Timestamp;
+use crate::store::results::Scope;
+use crate::store::{Store, datasets, experiments, lists, models, results, runs};
+use std::collections::HashMap;
+
+/// Runs that a model's line of results looks back over.
+const HISTORY: usize = 40;
+
+/// Runs that are looked at for a model's last sweep.
+const LAST_RUNS: usize = 50;
+
+/// Names that are looked at for one page of models, where most are others'.
+const NAMES: usize = 1000;
+
+/// The most rows of a leaderboard: as many as a grid may have.
+const MOST_ROWS: usize = crate::domain::sweep::MAX_GRID;
+
+/// Datasets that are listed with a model.
+const DATASETS: usize = 200;
+
+/// A model and how it stands.
+#[derive(Debug, Clone)]
+pub struct ModelCard {
+    /// The model.
+    pub model: Model,
+    /// Images that it has.
+    pub images: u64,
+    /// Its best result.
+    pub best: Option<Best>,
+    /// What its last runs reached, the oldest first.
+    pub history: Vec<f64>,
+    /// How many of its last runs run.
+    pub running: usize,
+    /// How many of its last runs wait.
+    pub queued: usize,
+}
+
+/// A model with its datasets.
+#[derive(Debug, Clone)]
+pub struct ModelView {
+    /// The model.
+    pub model: Model,
+    /// All of its images.
+    pub all_images: Dataset,
+    /// Those of its datasets that have a name, in the order of their names; at most 200.
+    pub datasets: Vec<Dataset>,
+    /// Its best result.
+    pub best: Option<Best>,
+}
+
+/// A line of a leaderboard.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The experiment's name.
+    pub experiment: String,
+    /// What it is told.
+    pub parameters: HyperParameters,
+    /// The dataset's name; empty for all images.
+    pub dataset: String,
+    /// By which run.
+    pub run: RunId,
+    /// What it printed.
+    pub accuracy: String,
+    /// The same as a number.
+    pub value: f64,
+    /// What else it printed.
+    pub validation_loss: Option<f64>,
+}
+
+/// What a leaderboard is sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SortBy {
+    /// The best first.
+    Accuracy,
+    /// The name of the experiment.
+    Experiment,
+    /// `--i`
+    LearningRate,
+    /// `--j`
+    Layers,
+    /// `--k`
+    Steps,
+}
+
+/// Some lines of a leaderboard.
+#[derive(Debug, Clone)]
+pub struct Board {
+    /// The lines.
+    pub rows: Vec<Row>,
+    /// Whether there are more behind them.
+    pub has_more: bool,
+}
+
+/// One point of a sweep.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    /// The experiment's name.
+    pub experiment: String,
+    /// What it is told.
+    pub parameters: HyperParameters,
+    /// Its last run in the sweep; nothing where it has not been submitted.
+    pub run: Option<Run>,
+}
+
+impl Cell {
+    /// Where it stands, in the API's words; `new` without a run.
+    pub fn state(&self) -> &'static str {
+        self.run.as_ref().map_or("new", |run| run.state.name())
+    }
+
+    /// What it reached.
+    pub fn accuracy(&self) -> Option<(&str, f64)> {
+        match &self.run.as_ref()?.state {
+            RunState::Done { outcome: Outcome::Succeeded { accuracy, .. }, .. } => {
+                Some((accuracy.text(), accuracy.value()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The last sweep of a model, or what its first one would be.
+#[derive(Debug, Clone)]
+pub struct LastSweep {
+    /// Its id; nothing before the first one.
+    pub id: Option<SweepId>,
+    /// When it was submitted.
+    pub submitted_at: Option<Timestamp>,
+    /// Its points in the order of creation.
+    pub cells: Vec<Cell>,
+}
+
+impl Services {
+    /// Up to `limit` of the models that the actor may look at, by name, after `after`; and the name to go on after, where
+    /// there may be more.
+    ///
+    /// # Errors
+    /// `internal` where the store cannot be read.
+    pub fn model_cards(
+        &self,
+        permit: Permit<View>,
+        after: Option<&Name>,
+        limit: usize,
+    ) -> Result<(Vec<ModelCard>, Option<Name>)> {
+        let store = &self.parts.store;
+        let mut cards = Vec::new();
+        let ids = lists::models(store, permit.actor().project, after, NAMES)?;
+        let has_all = ids.len() < NAMES;
+        let mut last = None;
+        for id in ids {
+            let Some(model) = models::get(store, id)? else { continue };
+            if cards.len() == limit {
+                return Ok((cards, last));
+            }
+            last = Some(model.name.clone());
+            if access::reaches(store, permit, id)? {
+                cards.push(card(store, model)?);
+            }
+        }
+        Ok((cards, last.filter(|_| !has_all)))
+    }
+
+    /// One model.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub fn model(&self, permit: Permit<View>, name: &Name) -> Result<ModelView> {
+        let store = &self.parts.store;
+        let model = access::model(store, permit, name)?;
+        let named = datasets::of_model(store, model.id)?;
+        let named = named.into_iter().take(DATASETS).map(|id| datasets::must_get(store, id));
+        Ok(ModelView {
+            all_images: datasets::must_get(store, model.all_images)?,
+            datasets: named.collect::<Result<Vec<_>>>()?,
+            best: results::best(store, Scope::Model(model.id))?,
+            model,
+        })
+    }
+
+    /// Up to `limit` lines of a model's leaderboard after the first `skipped`. Any order but the best first reads all lines
+    /// to sort them: call it where it may block.
+    ///
+    /// # Errors
+    /// `not_found` for the model.
+    pub fn board(
+        &self,
+        permit: Permit<View>,
+        model: &Name,
+        (sort, descending): (SortBy, bool),
+        skipped: usize,
+        limit: usize,
+    ) -> Result<Board> {
+        let store = &self.parts.store;
+        let model = access::model_id(store, permit, model)?;
+        let is_indexed = sort == SortBy::Accuracy && descending;
+        let (from, count) = if is_indexed { (skipped, limit.saturating_add(1)) } else { (0, MOST_ROWS) };
+        let mut names = HashMap::new();
+        let mut rows = Vec::new();
+        for (experiment, dataset) in lists::leaders(store, model, from, count)? {
+            let Some(result) = results::get(store, experiment, dataset)? else { continue };
+            let Some(experiment) = experiments::get(store, experiment)? else { continue };
+            rows.push(Row {
+                experiment: experiment.name.as_str().to_owned(),
+                parameters: experiment.parameters,
+                dataset: dataset_name(store, &mut names, dataset)?,
+                run: result.run,
+                value: result.accuracy.value(),
+                accuracy: result.accuracy.text().to_owned(),
+                validation_loss: result.validation_loss,
+            });
+        }
+        if !is_indexed {
+            sort_rows(&mut rows, sort);
+            if descending {
+                rows.reverse();
+            }
+            rows.drain(..skipped.min(rows.len()));
+        }
+        let has_more = rows.len() > limit;
+        rows.truncate(limit);
+        Ok(Board { rows, has_more })
+    }
+
+    /// The last sweep of a model; before the first one, the experiments that it would run.
+    ///
+    /// # Errors
+    /// `not_found` for the model.
+    pub fn last_sweep(&self, permit: Permit<View>, model: &Name) -> Result<LastSweep> {
+        let store = &self.parts.store;
+        let model = access::model_id(store, permit, model)?;
+        let newest = lists::newest_runs(store, model, LAST_RUNS)?;
+        let Some((id, at)) = newest.iter().find_map(|run| Some((run.sweep?, run.stamp.created_at))) else {
+            let found = experiments::page(store, model, 0, MOST_ROWS)?.into_iter().filter(|found| found.is_default);
+            let cells = found.map(|experiment| Cell {
+                experiment: experiment.name.as_str().to_owned(),
+                parameters: experiment.parameters,
+                run: None,
+            });
+            return Ok(LastSweep { id: None, submitted_at: None, cells: cells.collect() });
+        };
+        let mut found = Vec::new();
+        for (experiment, run) in runs::last_of_sweep(store, id)? {
+            let Some(experiment) = experiments::get(store, experiment)? else { continue };
+            let cell = Cell {
+                experiment: experiment.name.as_str().to_owned(),
+                parameters: experiment.parameters,
+                run: Some(run),
+            };
+            found.push((experiment.ordinal, cell));
+        }
+        found.sort_by_key(|(ordinal, _)| *ordinal);
+        Ok(LastSweep { id: Some(id), submitted_at: Some(at), cells: found.into_iter().map(|(_, cell)| cell).collect() })
+    }
+
+    /// Up to `limit` of a model's runs, the newest first.
+    ///
+    /// # Errors
+    /// `not_found` for the model.
+    pub fn newest_runs(&self, permit: Permit<View>, model: &Name, limit: usize) -> Result<Vec<super::runs::RunView>> {
+        let store = &self.parts.store;
+        let model = access::model_id(store, permit, model)?;
+        lists::newest_runs(store, model, limit)?.into_iter().map(|run| super::runs::view(store, run)).collect()
+    }
+
+    /// What all children of the server hold now, in bytes, where the system says.
+    pub fn children_memory(&self) -> Option<u64> {
+        (self.parts.children_resident)()
+    }
+
+    /// What has a slot, and up to `limit` of what waits, in the order in which it is taken, as far as the actor may look.
+    ///
+    /// # Errors
+    /// `internal` where the store cannot be read.
+    pub fn queue(
+        &self,
+        permit: Permit<View>,
+        limit: usize,
+    ) -> Result<(Vec<super::runs::RunView>, Vec<super::runs::RunView>)> {
+        let store = &self.parts.store;
+        let shown = |run: Run| match access::reaches(store, permit, run.spec.model) {
+            Ok(true) => super::runs::view(store, run).map(Some),
+            Ok(false) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let running = runs::leased(store)?.into_iter().filter_map(|run| shown(run).transpose());
+        let running = running.collect::<Result<Vec<_>>>()?;
+        let mut waiting = Vec::new();
+        for (_, next) in crate::store::queue::page(store, None, limit)? {
+            if let Some(run) = runs::get(store, next.run)? {
+                waiting.extend(shown(run)?);
+            }
+        }
+        Ok((running, waiting))
+    }
+}
+
+fn card(store: &Store, model: Model) -> Result<ModelCard> {
+    let last = lists::newest_runs(store, model.id, HISTORY)?;
+    let count = |state: &str| last.iter().filter(|run| run.state.name() == state).count();
+    let reached = |run: &Run| match &run.state {
+        RunState::Done { outcome: Outcome::Succeeded { accuracy, .. }, .. } => Some(accuracy.value()),
+        _ => None,
+    };
+    Ok(ModelCard {
+        images: datasets::must_get(store, model.all_images)?.images,
+        best: results::best(store, Scope::Model(model.id))?,
+        history: last.iter().rev().filter_map(reached).collect(),
+        running: count("running"),
+        queued: count("queued"),
+        model,
+    })
+}
+
+fn dataset_name(store: &Store, known: &mut HashMap<DatasetId, String>, id: DatasetId) -> Result<String> {
+    if let Some(name) = known.get(&id) {
+        return Ok(name.clone());
+    }
+    let found =
+        datasets::get(store, id)?.ok_or_else(|| Error::internal(format!("{id} has results but is not stored")))?;
+    let name = found.name_text().to_owned();
+    known.insert(id, name.clone());
+    Ok(name)
+}
+
+/// Ascending; equal ones stay in the order of their accuracy.
+fn sort_rows(rows: &mut [Row], by: SortBy) {
+    match by {
+        SortBy::Accuracy => rows.sort_by(|a, b| a.value.total_cmp(&b.value)),
+        SortBy::Experiment => rows.sort_by(|a, b| natural(&a.experiment).cmp(&natural(&b.experiment))),
+        SortBy::LearningRate => {
+            rows.sort_by(|a, b| a.parameters.learning_rate.get().total_cmp(&b.parameters.learning_rate.get()));
+        }
+        SortBy::Layers => rows.sort_by_key(|row| row.parameters.layers),
+        SortBy::Steps => rows.sort_by_key(|row| row.parameters.steps),
+    }
+}
+
+/// `default_9` before `default_10`.
+fn natural(name: &str) -> (&str, u64, &str) {
+    let head = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    (head, name[head.len()..].parse().unwrap_or(0), name)
+}

@@ -1,0 +1,45 @@
+//! Pages for people: what the server can do, in a browser, from the one file that the server is.
+//!
+//! A page is a handler that asks services and a template that shows what they say. Forms are plain: a POST and a way back,
+//! so that everything works without JavaScript; `assets/app.js` makes it livelier. Knows services and how HTTP is spoken
+//! here; not the store, not processes.
+
+mod assets;
+mod compare;
+mod dataset;
+mod format;
+mod model;
+mod models;
+mod page;
+mod queue;
+mod run;
+mod session;
+mod settings;
+
+use crate::http::Listed;
+use crate::http::pages::Pages;
+use crate::http::routes::Routes;
+
+/// What a server needs to have the pages.
+pub fn pages() -> Pages {
+    Pages { configure, failed: page::failed }
+}
+
+fn configure(routes: &mut Routes<'_>) {
+    assets::configure(routes);
+    compare::configure(routes);
+    dataset::configure(routes);
+    model::configure(routes);
+    models::configure(routes);
+    queue::configure(routes);
+    run::configure(routes);
+    session::configure(routes);
+    settings::configure(routes);
+}
+
+/// Every route of the pages with what it takes.
+pub fn routes() -> Vec<Listed> {
+    let mut routes = Routes::default();
+    configure(&mut routes);
+    routes.listed()
+}
