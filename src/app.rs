@@ -6,6 +6,7 @@ use crate::care;
 use crate::config::{Config, Mail};
 use crate::control;
 use crate::domain::prediction::Predictor;
+use crate::domain::progress::Progress;
 use crate::domain::stamp::{Clock, Timestamp};
 use crate::executor::Executor;
 use crate::executor::admission::{Admission, Available};
@@ -26,6 +27,7 @@ use crate::outbox::Outbox;
 use crate::outbox::mail::{self, Mailer};
 use crate::scheduler::{self, Handle, Scheduled, Scheduler};
 use crate::service::accounts::Accounts;
+use crate::service::live::{Live, News};
 use crate::service::{self, Services};
 use crate::store::{Failure, OpenError, Options, Store};
 use crate::supervisor;
@@ -115,6 +117,7 @@ impl Clock for SystemClock {
 pub struct Server {
     outbox: Outbox,
     bound: http::Bound,
+    live: std::thread::JoinHandle<()>,
     services: Data<Services>,
     scheduler: Handle,
     scheduled: Scheduled,
@@ -153,7 +156,8 @@ impl Server {
         let children = Children::new(&config, &mark)?;
         let handle = Handle::default();
 
-        let jobs = Jobs::new(&config, &store, &blobs, &children, runtime, &handle, &mark);
+        let news = Arc::new(News::default());
+        let jobs = Jobs::new(&config, &store, &blobs, &children, runtime, &handle, &mark, news.clone());
         let parts = scheduler::Parts {
             store: store.clone(),
             executor: jobs.pool,
@@ -190,7 +194,9 @@ impl Server {
                 concurrency: config.concurrency,
                 timeout_seconds: config.timeout.as_secs(),
                 trash_ms: config.trash_days * DAY_MS,
+                max_streams: config.max_streams,
             },
+            news,
             children_resident: custody::children_resident,
             samples: Arc::new(crate::cli::demo::DemoSamples),
         });
@@ -214,8 +220,10 @@ impl Server {
         };
         let scheduled =
             handle.start(Scheduler::new(parts, None), prepare).map_err(system("the scheduler cannot be started"))?;
+        let live = Live::start(services.clone().into_inner(), runtime.clone())
+            .map_err(system("live streams cannot be started"))?;
         let (predictor, data, custody) = (jobs.predictor, config.data_dir, children.custody);
-        Ok(Self { outbox, bound, services, scheduler: handle, scheduled, store, custody, predictor, data })
+        Ok(Self { outbox, bound, live, services, scheduler: handle, scheduled, store, custody, predictor, data })
     }
 
     /// Where it listens.
@@ -233,7 +241,7 @@ impl Server {
     /// # Errors
     /// [`ServerError::Disk`] where the disk failed.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { outbox, bound, services, scheduler, scheduled, store, custody, predictor, data } = self;
+        let Self { outbox, bound, live, services, scheduler, scheduled, store, custody, predictor, data } = self;
         let mut health = store.health();
         let serving = tokio::spawn(bound.server);
         let telling = tokio::spawn(outbox.run());
@@ -264,9 +272,12 @@ impl Server {
         scheduler.stop();
         predictor.stop();
         let drained = tokio::task::spawn_blocking(move || scheduled.join()).await;
+        // Those who follow live streams have seen the last of it; they come again.
+        services.live().stop();
+        let told = tokio::task::spawn_blocking(move || live.join()).await;
         bound.handle.stop(true).await;
         let served = serving.await.map_err(io::Error::other).and_then(|served| served);
-        let served = served.and(drained.map_err(io::Error::other));
+        let served = served.and(drained.map_err(io::Error::other)).and(told.map(drop).map_err(io::Error::other));
         // What it was about to tell is told after the next start.
         telling.abort();
         tending.abort();
@@ -389,6 +400,7 @@ impl Jobs {
         runtime: &tokio::runtime::Handle,
         handle: &Handle,
         mark: &str,
+        progress: Arc<dyn Progress>,
     ) -> Self {
         let folders = RunFolders::new(config.data_dir.join(care::RUNS), config.data_dir.join(care::LOGS));
         let threads = config.cores / config.concurrency;
@@ -412,6 +424,7 @@ impl Jobs {
                 admission: Arc::clone(&children.admission),
                 folders: folders.clone(),
                 views: config.data_dir.join(care::VIEWS),
+                progress,
             },
             Arc::new(store.clone()),
             Arc::clone(blobs),

@@ -30,6 +30,8 @@ pub struct Config {
     pub max_image_pixels: u64,
     /// Connections at once.
     pub max_connections: usize,
+    /// Live streams at once.
+    pub max_streams: usize,
     /// Names that the server is reached by, besides this machine's own.
     pub hosts: Vec<String>,
     /// Origins whose pages may ask with a token.
@@ -179,6 +181,9 @@ impl RawConfig {
                 "server.max_connections must be from 1 to {MOST_CONNECTIONS}, and limits.connections_per_address above 0"
             ));
         }
+        if !(1..=MOST_CONNECTIONS).contains(&server.max_streams) {
+            return bad(format!("server.max_streams must be from 1 to {MOST_CONNECTIONS}"));
+        }
         if limits.requests_per_second > MOST_REQUESTS || !(1..=MOST_REQUESTS).contains(&limits.burst) {
             return bad(format!(
                 "limits.requests_per_second must be from 0 to {MOST_REQUESTS}, and limits.burst from 1 to {MOST_REQUESTS}"
@@ -201,6 +206,8 @@ impl RawConfig {
             max_upload_bytes: server.max_upload_bytes,
             max_image_pixels: server.max_image_pixels,
             max_connections: server.max_connections,
+            // Streams are never closed for newcomers, and must not take all places.
+            max_streams: server.max_streams.min(server.max_connections.div_ceil(2)),
             hosts: server.hosts,
             cors_origins: server.cors_origins,
             connections_per_address: limits.connections_per_address,

@@ -43,6 +43,8 @@ pub struct ServerSection {
     pub max_image_pixels: u64,
     /// Connections at once.
     pub max_connections: usize,
+    /// Live streams at once.
+    pub max_streams: usize,
     /// Names that the server is reached by, besides this machine's own.
     pub hosts: Vec<String>,
     /// Origins whose pages may ask with a token.
@@ -243,6 +245,7 @@ impl Default for ServerSection {
             max_upload_bytes: 32 << 20,
             max_image_pixels: 100_000_000,
             max_connections: 512,
+            max_streams: 256,
             hosts: Vec::new(),
             cors_origins: Vec::new(),
             min_free_bytes: 64 << 20,

@@ -15,6 +15,7 @@ pub mod mail;
 pub mod model;
 pub mod name;
 pub mod prediction;
+pub mod progress;
 pub mod result;
 pub mod run;
 pub mod run_files;

@@ -12,8 +12,8 @@ pub trait RunFiles: Send + Sync {
     /// The points of its metrics, a JSON object a line.
     fn points(&self, run: RunId) -> PathBuf;
 
-    /// The folder of the script's own, with what it kept there; it may not be there yet, and its files are the script's affair.
-    fn folder(&self, run: RunId) -> PathBuf;
+    /// The folder of what the script keeps; it may not be there.
+    fn kept(&self, run: RunId) -> PathBuf;
 
     /// How much all of a run's files hold, in bytes.
     ///

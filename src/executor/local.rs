@@ -14,6 +14,7 @@ use crate::blob::BlobStore;
 use crate::domain::dataset::Manifests;
 use crate::domain::ids::RunId;
 use crate::domain::job::{Ending, Job, JobRun, Room, RunEvent};
+use crate::domain::progress::Progress;
 use crate::trainer::command::{BaseEnvironment, Command};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -41,6 +42,8 @@ pub struct Settings {
     pub folders: RunFolders,
     /// Where dataset folders are made.
     pub views: PathBuf,
+    /// Who is told that a run's files have grown.
+    pub progress: Arc<dyn Progress>,
 }
 
 /// The pool.

@@ -19,7 +19,7 @@ use crate::trainer::sharing::{JOB, JobEntry};
 use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Reaches a job from other threads.
@@ -71,7 +71,10 @@ pub(super) fn carry_out(pool: &Shared, mut runs: Vec<JobRun>, control: &JobContr
     let mut live = Vec::with_capacity(runs.len());
     for run in runs {
         match pool.settings.folders.prepare(run.run) {
-            Ok(folder) => live.push(Member { record: Record::new(&pool.settings.folders, run.run), run, folder }),
+            Ok(folder) => {
+                let record = Record::new(&pool.settings.folders, run.run, Arc::clone(&pool.settings.progress));
+                live.push(Member { record, run, folder });
+            }
             Err(error) => {
                 let is_full = error.kind() == io::ErrorKind::StorageFull;
                 let ending = unprepared(&run, is_full, &format!("the run's folder could not be made: {error}"));

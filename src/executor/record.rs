@@ -6,9 +6,11 @@ use super::log::LogWriter;
 use super::points::PointsWriter;
 use super::run_folder::RunFolders;
 use crate::domain::ids::RunId;
+use crate::domain::progress::Progress;
 use crate::domain::run_files::RunFiles;
 use crate::trainer::output::{Point, readable};
 use std::io;
+use std::sync::Arc;
 
 /// How much of what a child printed last is looked at for its last words, in bytes.
 const LAST_PIECE: usize = 2 << 10;
@@ -20,27 +22,33 @@ const MOST_WORDS: usize = 400;
 pub(super) struct Record {
     log: Option<LogWriter>,
     points: Option<PointsWriter>,
+    run: RunId,
+    progress: Arc<dyn Progress>,
 }
 
 impl Record {
-    pub fn new(folders: &RunFolders, run: RunId) -> Self {
-        Self { log: Some(LogWriter::new(folders.log(run))), points: Some(PointsWriter::new(folders.points(run))) }
+    pub fn new(folders: &RunFolders, run: RunId, progress: Arc<dyn Progress>) -> Self {
+        let (log, points) = (LogWriter::new(folders.log(run)), PointsWriter::new(folders.points(run)));
+        Self { log: Some(log), points: Some(points), run, progress }
     }
 
     /// From now on the log can be read.
     pub fn publish(&mut self) {
         keep(&mut self.log, LogWriter::publish);
+        self.progress.grew(self.run);
     }
 
     /// Takes what was printed.
     pub fn write(&mut self, bytes: &[u8]) {
         keep(&mut self.log, |log| log.write(bytes));
+        self.progress.grew(self.run);
     }
 
     /// Takes the points of it.
     pub fn add(&mut self, points: &[Point]) {
         if !points.is_empty() {
             keep(&mut self.points, |file| file.write(points));
+            self.progress.grew(self.run);
         }
     }
 

@@ -122,7 +122,7 @@ impl RunFiles for RunFolders {
         self.logs.join(format!("{run}.points"))
     }
 
-    fn folder(&self, run: RunId) -> PathBuf {
+    fn kept(&self, run: RunId) -> PathBuf {
         self.model(run)
     }
 

@@ -77,9 +77,10 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
 
 fn unread(error: &actix_web::Error) -> Error {
     match error.as_error::<PayloadError>() {
-        Some(PayloadError::Overflow) => {
-            Error::new(Code::TooLarge, format!("the JSON body is larger than {MAX_JSON} bytes"))
-        }
+        Some(PayloadError::Overflow) => Error::new(
+            Code::TooLarge,
+            "the JSON body is larger than this call takes, which is 64 KiB for most; send less at once",
+        ),
         Some(error) if is_too_slow(error) => slow_body(),
         _ => Error::new(Code::InvalidBody, "the body did not come to its end; send it again"),
     }

@@ -5,7 +5,8 @@ use crate::domain::error::{Code, Error};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The shape of an API's errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,49 @@ impl Shape {
             _ => Self::Experiments,
         }
     }
+}
+
+/// What went wrong (RFC 9457)
+#[derive(Serialize, ToSchema)]
+pub struct Problem<'a> {
+    r#type: &'static str,
+    /// The status in words
+    title: &'static str,
+    status: u16,
+    /// What is wrong and what to do
+    detail: &'a str,
+    /// Stable, for programs
+    code: &'a str,
+    /// Also in the header X-Request-Id and in the server's log
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+}
+
+/// What went wrong, as the experiments API says it
+#[derive(Serialize, ToSchema)]
+pub struct Refusal<'a> {
+    /// `ERROR`
+    status: &'static str,
+    /// What is wrong and what to do
+    message: &'a str,
+    /// Stable, for programs
+    code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+}
+
+/// What went wrong, as `/test` says it
+#[derive(Serialize, ToSchema)]
+pub struct TestRefusal<'a> {
+    /// `ERROR`
+    #[serde(rename = "Status")]
+    status: &'static str,
+    /// What is wrong and what to do
+    message: &'a str,
+    /// Stable, for programs
+    code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
 }
 
 /// A failure before the handler was reached.
@@ -105,26 +149,25 @@ pub fn response(shape: Shape, error: &Error) -> HttpResponse {
 
 /// Writes that something went wrong, in an API's own shape, with the id of the request.
 pub fn refusal(shape: Shape, status: StatusCode, code: &str, message: &str) -> HttpResponse {
-    let mut body = match shape {
-        Shape::Experiments | Shape::Page => json!({ "status": "ERROR", "message": message, "code": code }),
-        Shape::Test => json!({ "Status": "ERROR", "message": message, "code": code }),
-        Shape::Problem => json!({
-            "type": "about:blank",
-            "title": status.canonical_reason().unwrap_or("Error"),
-            "status": status.as_u16(),
-            "detail": message,
-            "code": code,
+    let request_id = request_id::current().map(|id| id.as_str().to_owned());
+    let mut answer = HttpResponse::build(status);
+    match shape {
+        Shape::Experiments => answer.json(Refusal { status: "ERROR", message, code, request_id }),
+        Shape::Page => {
+            let mut answer = answer.json(Refusal { status: "ERROR", message, code, request_id });
+            answer.extensions_mut().insert(Failed { code: code.to_owned(), message: message.to_owned() });
+            answer
+        }
+        Shape::Test => answer.json(TestRefusal { status: "ERROR", message, code, request_id }),
+        Shape::Problem => answer.content_type("application/problem+json").json(Problem {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: message,
+            code,
+            request_id,
         }),
-    };
-    if let (Some(id), Value::Object(body)) = (request_id::current(), &mut body) {
-        body.insert("request_id".to_owned(), id.as_str().into());
     }
-    let content_type = if shape == Shape::Problem { "application/problem+json" } else { "application/json" };
-    let mut answer = HttpResponse::build(status).content_type(content_type).body(body.to_string());
-    if shape == Shape::Page {
-        answer.extensions_mut().insert(Failed { code: code.to_owned(), message: message.to_owned() });
-    }
-    answer
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod gate;
 mod health;
 pub mod limits;
 mod metrics;
+mod openapi;
 pub mod pages;
 pub mod parameters;
 pub mod request_id;

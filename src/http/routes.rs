@@ -118,6 +118,12 @@ impl At {
         self.granted(Method::DELETE, handler)
     }
 
+    /// Takes JSON bodies of up to so many bytes.
+    pub fn body(mut self, bytes: usize) -> Self {
+        self.resource = self.resource.app_data(web::PayloadConfig::new(bytes));
+        self
+    }
+
     /// Answers a method for anybody who asks.
     pub fn open<H, Args>(self, method: Method, handler: H) -> Self
     where

@@ -14,7 +14,7 @@ use super::metrics::{self, Metrics};
 use super::pages::{self, Pages};
 use super::routes::{Listed, Routes};
 use super::tls::Tls;
-use super::{api, body, experiments_api, health};
+use super::{api, body, experiments_api, health, openapi};
 use crate::service::Services;
 use actix_cors::Cors;
 use actix_http::{HttpService, KeepAlive};
@@ -33,6 +33,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
 
 /// How the server listens.
 pub struct Settings {
@@ -103,6 +105,8 @@ pub fn bind(listeners: Listeners, services: Data<Services>, settings: Settings) 
     tokio::spawn(Arc::clone(&connections).watch());
     let metrics = Metrics::new(&services, &connections, tls.as_ref()).map_err(io::Error::other)?;
     let (metrics, proxies) = (Data::new(metrics), Data::new(proxies));
+    let document = openapi::document(docs(), &routes());
+    let document = Data::new(openapi::Document::new(&document).map_err(io::Error::other)?);
     let behind = services.clone();
     let gate = Gate {
         rates: Arc::new(Rates::new(&limits)),
@@ -116,6 +120,7 @@ pub fn bind(listeners: Listeners, services: Data<Services>, settings: Settings) 
             .app_data(metrics.clone())
             .app_data(proxies.clone())
             .app_data(Data::new(pages))
+            .app_data(document.clone())
             .app_data(body::limit())
             .wrap(Condition::new(!known.origins.is_empty(), cors(&known)))
             .wrap(from_fn(browser::guard))
@@ -231,6 +236,14 @@ fn configure(routes: &mut Routes<'_>) {
     health::configure(routes);
     metrics::configure(routes);
     api::v1::configure(routes);
+    openapi::configure(routes);
+}
+
+/// What the handlers say of themselves.
+fn docs() -> Vec<OpenApi> {
+    let mut docs = vec![experiments_api::Docs::openapi(), health::Docs::openapi(), metrics::Docs::openapi()];
+    docs.extend(api::v1::docs());
+    docs
 }
 
 /// Every route with what it takes, but for those of pages.

@@ -2,9 +2,11 @@
 //!
 //! Cancels go to the scheduler, which alone changes the state of runs; a retry is a new run of the same specification.
 
+use super::live::Tally;
 use super::runs::no_run;
 use super::{CHUNK, Services, access};
 use crate::domain::account::{Access, Administer, Change, Permit, View};
+use crate::domain::accuracy::Accuracy;
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{ModelId, RunId, SweepId};
@@ -12,7 +14,7 @@ use crate::domain::name::Name;
 use crate::domain::run::{Outcome, Run, RunState};
 use crate::domain::stamp::{Stamp, Timestamp};
 use crate::domain::sweep::Sweep;
-use crate::store::{Read, Tx, models, queue, runs, sweeps};
+use crate::store::{Read, Tx, queue, runs, sweeps};
 use futures::future::join_all;
 use std::collections::HashMap;
 
@@ -20,7 +22,7 @@ use std::collections::HashMap;
 pub const MAX_PRIORITY: u8 = 100;
 
 /// A sweep and where its runs stand; of several runs of one experiment the last counts.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SweepView {
     /// The sweep.
     pub sweep: Sweep,
@@ -28,10 +30,21 @@ pub struct SweepView {
     pub model: String,
     /// How many stand where, by the state's name.
     pub states: Vec<(&'static str, u64)>,
+    /// The best result so far.
+    pub best: Option<SweepBest>,
+}
+
+/// The best result of a sweep.
+#[derive(Debug, Clone)]
+pub struct SweepBest {
+    /// The run that reached it.
+    pub run: RunId,
+    /// What it printed.
+    pub accuracy: Accuracy,
 }
 
 /// The order in which states are shown.
-const STATES: [&str; 5] = ["queued", "running", "succeeded", "failed", "cancelled"];
+pub(super) const STATES: [&str; 5] = ["queued", "running", "succeeded", "failed", "cancelled"];
 
 impl Services {
     /// A sweep.
@@ -40,15 +53,8 @@ impl Services {
     /// `not_found`.
     pub fn sweep(&self, permit: Permit<View>, id: SweepId) -> Result<SweepView> {
         let store = &self.parts.store;
-        let sweep = sweep(store, permit, id)?;
-        let last = runs::last_of_sweep(store, id)?;
-        let count = |state| (state, last.values().filter(|run| run.state.name() == state).count() as u64);
-        let model = models::get(store, sweep.model)?;
-        Ok(SweepView {
-            model: model.map(|model| model.name.as_str().to_owned()).unwrap_or_default(),
-            states: STATES.into_iter().map(count).collect(),
-            sweep,
-        })
+        sweep(store, permit, id)?;
+        Tally::of(store, id)?.view(store, id)?.ok_or_else(|| no_sweep(id))
     }
 
     /// Stops all runs of a sweep that are not over. Returns how many were told.
@@ -216,9 +222,12 @@ pub fn check_priority(priority: u8) -> Result<()> {
 
 /// The sweep, if the actor may do with its model what the permit is for.
 pub(super) fn sweep<A: Access>(reader: &impl Read, permit: Permit<A>, id: SweepId) -> Result<Sweep> {
-    let unknown = || Error::new(Code::NotFound, format!("there is no sweep {id}"));
-    let sweep = sweeps::get(reader, id)?.ok_or_else(unknown)?;
-    if access::reaches(reader, permit, sweep.model)? { Ok(sweep) } else { Err(unknown()) }
+    let sweep = sweeps::get(reader, id)?.ok_or_else(|| no_sweep(id))?;
+    if access::reaches(reader, permit, sweep.model)? { Ok(sweep) } else { Err(no_sweep(id)) }
+}
+
+fn no_sweep(id: SweepId) -> Error {
+    Error::new(Code::NotFound, format!("there is no sweep {id}"))
 }
 
 fn reached(reader: &impl Read, permit: Permit<Change>, id: RunId) -> Result<Run> {

@@ -5,22 +5,27 @@
 
 mod access;
 pub mod accounts;
+pub mod artifacts;
 pub mod audit;
 pub mod care;
 pub mod control;
+pub mod curves;
 pub mod datasets;
 pub mod experiments;
 pub mod figures;
 pub mod gallery;
 pub mod images;
-pub mod keepsakes;
+pub mod listing;
+pub mod live;
 pub mod models;
 pub mod overview;
 pub mod predictions;
+pub mod ranking;
 pub mod results;
 pub mod runs;
 pub mod samples;
 pub mod status;
+pub mod submit;
 pub mod trash;
 mod turns;
 pub mod webhooks;
@@ -35,6 +40,7 @@ use crate::ingest::fetch::Fetcher;
 use crate::scheduler::Handle;
 use crate::store::Store;
 use accounts::Accounts;
+use live::{Live, News};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,6 +66,8 @@ pub struct Limits {
     pub timeout_seconds: u64,
     /// How long what was deleted stays in the trash, in milliseconds.
     pub trash_ms: u64,
+    /// Live streams at once.
+    pub max_streams: usize,
 }
 
 /// What the services are made of.
@@ -88,6 +96,8 @@ pub struct Parts {
     pub grid: Grid,
     /// Bounds.
     pub limits: Limits,
+    /// Which runs have printed something.
+    pub news: Arc<News>,
     /// What all children hold now, in bytes, where the system says.
     pub children_resident: fn() -> Option<u64>,
     /// Images that come with the program.
@@ -101,6 +111,7 @@ pub struct Services {
     stopping: AtomicBool,
     /// Held for reading from before bytes are stored until their record is: who removes bytes holds it for writing.
     storing: Arc<RwLock<()>>,
+    live: Live,
     /// The turn of whoever cares for all of the data.
     care: Arc<Semaphore>,
     /// How many images of each class versions hold, as far as that was asked lately.
@@ -111,11 +122,13 @@ impl Services {
     /// Puts the services together.
     pub fn new(parts: Parts) -> Self {
         let uploads = Arc::new(Turns::new(parts.limits.concurrent_uploads));
+        let live = Live::new(Arc::clone(&parts.news), parts.limits.max_streams);
         Self {
             parts,
             uploads,
             stopping: AtomicBool::new(false),
             storing: Arc::default(),
+            live,
             care: Arc::new(Semaphore::new(1)),
             balances: gallery::Balances::default(),
         }
@@ -134,6 +147,11 @@ impl Services {
     /// Who may ask.
     pub fn accounts(&self) -> &Accounts {
         &self.parts.accounts
+    }
+
+    /// What happens, as it happens.
+    pub fn live(&self) -> &Live {
+        &self.live
     }
 
     /// The bounds.

@@ -36,6 +36,8 @@ pub struct Terms {
     pub priority: u8,
     /// How long each may take, where that is less than any run may.
     pub timeout_seconds: Option<u32>,
+    /// The seed, where that is not to be the dataset version's own.
+    pub seed: Option<u32>,
 }
 
 /// What a run printed.
@@ -73,12 +75,25 @@ impl Services {
         dataset: Option<Name>,
         terms: Terms,
     ) -> Result<Submitted> {
+        let select = move |reader: &Tx<'_>, model: &Model| {
+            experiments::named(reader, model.id, &experiment).map(|found| vec![found])
+        };
+        self.submit_run(permit, model, dataset, terms, select).await
+    }
+
+    /// Submits a run of the first of the experiments that `select` finds.
+    pub(super) async fn submit_run(
+        &self,
+        permit: Permit<Change>,
+        model: Name,
+        dataset: Option<Name>,
+        terms: Terms,
+        select: impl FnOnce(&Tx<'_>, &Model) -> Result<Vec<Experiment>> + Send + 'static,
+    ) -> Result<Submitted> {
         self.check_terms(terms)?;
         let (actor, now) = (permit.actor(), self.now());
         let write = self.parts.store.write(move |tx| {
-            let target = Target::find(tx, permit, &model, dataset.as_ref(), now, terms, |reader, model| {
-                experiments::named(reader, model.id, &experiment).map(|found| vec![found])
-            })?;
+            let target = Target::find(tx, permit, &model, dataset.as_ref(), now, terms, select)?;
             let run = target.submit(tx, actor, &target.experiments[0], None, now)?;
             Ok(Submitted { sweep: None, runs: vec![run] })
         });
@@ -99,10 +114,23 @@ impl Services {
         dataset: Option<Name>,
         terms: Terms,
     ) -> Result<Submitted> {
+        let select = |reader: &Tx<'_>, model: &Model| default_experiments(reader, model);
+        self.submit_sweep(permit, model, dataset, terms, select).await
+    }
+
+    /// Submits the experiments that `select` finds; see [`run_default_experiments`](Self::run_default_experiments).
+    pub(super) async fn submit_sweep(
+        &self,
+        permit: Permit<Change>,
+        model: Name,
+        dataset: Option<Name>,
+        terms: Terms,
+        select: impl FnOnce(&Tx<'_>, &Model) -> Result<Vec<Experiment>> + Send + 'static,
+    ) -> Result<Submitted> {
         self.check_terms(terms)?;
         let (actor, now) = (permit.actor(), self.now());
         let write = self.parts.store.write(move |tx| {
-            let target = Target::find(tx, permit, &model, dataset.as_ref(), now, terms, default_experiments)?;
+            let target = Target::find(tx, permit, &model, dataset.as_ref(), now, terms, select)?;
             let sweep = Sweep {
                 id: SweepId(tx.next_id()?),
                 stamp: Stamp::new(actor, now),
@@ -139,7 +167,7 @@ impl Services {
         Ok(Submitted { sweep: Some(sweep), runs })
     }
 
-    fn check_terms(&self, terms: Terms) -> Result<()> {
+    pub(super) fn check_terms(&self, terms: Terms) -> Result<()> {
         check_priority(terms.priority)?;
         let most = self.parts.limits.timeout_seconds;
         match terms.timeout_seconds.map(u64::from) {
@@ -159,35 +187,9 @@ impl Services {
     }
 
     /// The run, if the actor may do with it what the permit is for.
-    fn reached<A: Access>(&self, permit: Permit<A>, id: RunId) -> Result<Run> {
+    pub(super) fn reached<A: Access>(&self, permit: Permit<A>, id: RunId) -> Result<Run> {
         let run = runs::get(&self.parts.store, id)?.ok_or_else(|| no_run(id))?;
         if access::reaches(&self.parts.store, permit, run.spec.model)? { Ok(run) } else { Err(no_run(id)) }
-    }
-
-    /// Up to `limit` runs of a model in the order of submission, after the run `after`.
-    ///
-    /// # Errors
-    /// `not_found` for the model.
-    pub fn runs(&self, permit: Permit<View>, model: &Name, after: Option<RunId>, limit: usize) -> Result<Vec<RunView>> {
-        let store = &self.parts.store;
-        let model = access::model_id(store, permit, model)?;
-        runs::page(store, model, after, limit)?.into_iter().map(|run| view(store, run)).collect()
-    }
-
-    /// Up to `limit` runs of a sweep in the order of submission, after the run `after`.
-    ///
-    /// # Errors
-    /// `not_found` for the sweep.
-    pub fn runs_of_sweep(
-        &self,
-        permit: Permit<View>,
-        id: SweepId,
-        after: Option<RunId>,
-        limit: usize,
-    ) -> Result<Vec<RunView>> {
-        let store = &self.parts.store;
-        super::control::sweep(store, permit, id)?;
-        runs::of_sweep(store, id, after, limit)?.into_iter().map(|run| view(store, run)).collect()
     }
 
     /// The log of a run.
@@ -196,6 +198,11 @@ impl Services {
     /// `not_found`.
     pub fn run_log(&self, permit: Permit<View>, id: RunId) -> Result<RunLog> {
         self.reached(permit, id)?;
+        self.log_of(id)
+    }
+
+    /// Where the log of a run is now; that may change while it runs.
+    pub(super) fn log_of(&self, id: RunId) -> Result<RunLog> {
         Ok(match logs::get(&self.parts.store, id)? {
             Some(text) => RunLog::Text(text),
             None => RunLog::File(self.parts.files.log(id)),
@@ -246,14 +253,14 @@ struct Target {
 }
 
 impl Target {
-    fn find<'a>(
-        tx: &mut Tx<'a>,
+    fn find(
+        tx: &mut Tx<'_>,
         permit: Permit<Change>,
         model: &Name,
         dataset: Option<&Name>,
         now: Timestamp,
         terms: Terms,
-        select: impl FnOnce(&Tx<'a>, &Model) -> Result<Vec<Experiment>>,
+        select: impl FnOnce(&Tx<'_>, &Model) -> Result<Vec<Experiment>>,
     ) -> Result<Self> {
         let model = access::model(tx, permit, model)?;
         let experiments = select(tx, &model)?;
@@ -292,7 +299,7 @@ impl Target {
                 experiment: experiment.id,
                 version: self.frozen.version,
                 parameters: experiment.parameters,
-                seed: self.frozen.digest.seed(),
+                seed: self.terms.seed.unwrap_or_else(|| self.frozen.digest.seed()),
                 timeout_seconds: self.terms.timeout_seconds,
             },
             sweep,
@@ -309,7 +316,7 @@ impl Target {
     }
 }
 
-fn no_images(model: &Model, dataset: &Dataset) -> Error {
+pub(super) fn no_images(model: &Model, dataset: &Dataset) -> Error {
     let what = match &dataset.name {
         Some(name) => format!("the dataset `{name}`"),
         None => format!("the model `{}`", model.name),

@@ -229,7 +229,7 @@ impl Shared {
         let (unsynced, waiting) = worker.hand_out();
         drop(worker);
         // Others write on meanwhile.
-        let synced = unsynced.as_ref().map_or(Ok(None), Unsynced::sync);
+        let synced = unsynced.as_ref().map_or(Ok(()), Unsynced::sync);
         let Some(mut worker) = self.worker() else { return };
         let outcome = worker.synced(unsynced.as_ref(), synced);
         drop(worker);

@@ -1,11 +1,12 @@
 //! How a batch gets to the disk and before readers' eyes: written, synced, shown, checkpointed.
 //!
 //! *Written* is in the write-ahead log's file, which outlives this process; later transactions build on it. *Synced*
-//! outlives a power cut; only then sled gets it, and with it every reader. A *checkpoint* makes sled durable and begins
-//! the log anew: sled's own `flush` does not survive a power cut (it never syncs the file), so its file is synced as
+//! outlives a power cut; only then it is *shown*, and `drain` brings it into sled meanwhile. A *checkpoint* waits for
+//! that, makes sled durable and begins the log anew: sled's own `flush` does not survive a power cut (it never syncs the file), so its file is synced as
 //! well. Both files keep room ahead that nobody else can take, so that a full disk meets us before it meets sled; where
 //! it meets sled all the same, sled is *behind* until it is opened again. Knows keys and bytes.
 
+use super::drain::{Bell, Drain};
 use super::engine::Engine;
 use super::gate::Gate;
 use super::open::{Mark, OpenError};
@@ -30,11 +31,11 @@ pub(super) enum Trouble {
 
 /// The files of a store, and what is on its way to sled.
 pub(super) struct Disk {
-    /// `None` where it could not be opened again.
-    db: Option<sled::Db>,
+    /// Who writes to sled; `None` where it could not be opened again.
+    drain: Option<Drain>,
     /// How to open it.
     engine: Engine,
-    /// sled's file, opened a second time so that we can sync it.
+    /// sled's file, in which room is set aside.
     log: File,
     wal: Wal,
     mark: Mark,
@@ -50,17 +51,23 @@ pub(super) struct Unsynced {
     wal: Arc<File>,
     writes: Arc<Writes>,
     gate: Gate,
+    bell: Option<Arc<Bell>>,
     last_event: u64,
 }
 
 impl Unsynced {
-    /// Makes it durable, then visible. Returns what sled said where it refused: then it is durable and visible as well.
+    /// Makes it durable, then visible.
     ///
     /// # Errors
     /// What the disk said; nothing of it is visible then.
-    pub fn sync(&self) -> io::Result<Option<Trouble>> {
+    pub fn sync(&self) -> io::Result<()> {
         self.wal.sync_data()?;
-        Ok(self.gate.apply(&self.writes).err().map(Trouble::of_sled))
+        self.gate.show(&self.writes);
+        if let Some(bell) = &self.bell {
+            bell.ring();
+        }
+        self.gate.tell();
+        Ok(())
     }
 }
 
@@ -90,10 +97,11 @@ impl Disk {
     /// # Errors
     /// Where sled's file cannot be opened.
     pub fn new(db: sled::Db, engine: Engine, wal: Wal, mark: Mark, last_event: u64) -> io::Result<Self> {
-        let tree: sled::Tree = (*db).clone();
-        let (gate, base) = (Gate::new(tree.clone()), Base::new(tree));
+        let gate = Gate::new((*db).clone());
+        let base = Base::new(gate.clone());
         let (log, reserve) = (engine.log()?, Reserve::new(engine.options.reserve_bytes));
-        Ok(Self { db: Some(db), engine, log, wal, mark, gate, base, last_event, reserve })
+        let drain = Some(Drain::start(db, engine.log()?, gate.clone())?);
+        Ok(Self { drain, engine, log, wal, mark, gate, base, last_event, reserve })
     }
 
     /// What readers see.
@@ -129,8 +137,14 @@ impl Disk {
         }
         let writes = std::mem::take(&mut self.base.written);
         self.base.syncing = Arc::clone(&writes);
-        let (wal, last_event) = (self.wal.file(), self.last_event);
-        Some(Unsynced { wal, writes, gate: self.gate(), last_event })
+        let (wal, bell, last_event) = (self.wal.file(), self.drain.as_ref().map(Drain::bell), self.last_event);
+        Some(Unsynced { wal, writes, gate: self.gate(), bell, last_event })
+    }
+
+    /// Why sled takes no more, where that is news. All that was synced is shown and in the log still.
+    pub fn trouble(&self) -> Option<Trouble> {
+        // Else nothing is wrong, and whoever writes to sled need not be waited for.
+        self.drain.as_ref().filter(|_| self.gate.is_behind()).and_then(Drain::trouble)
     }
 
     /// Notes that what was handed out is synced and shown.
@@ -139,10 +153,6 @@ impl Disk {
     /// What the disk said.
     pub fn synced(&mut self, done: &Unsynced) -> io::Result<()> {
         self.base.syncing = Arc::default();
-        if self.gate.is_behind() {
-            let again = done.writes.iter().map(|(key, write)| (key.clone(), write.clone()));
-            Arc::make_mut(&mut self.base.refused).extend(again);
-        }
         match self.mark.write(done.last_event) {
             // It may lag behind.
             Err(error) if is_full(&error) => Ok(()),
@@ -170,12 +180,8 @@ impl Disk {
     /// # Errors
     /// What the disk said; everything that is synced is in the log still.
     pub fn checkpoint(&mut self) -> Result<(), Trouble> {
-        let flushed = self.db.as_ref().map_or(Ok(0), |db| db.flush());
-        if let Err(error) = flushed {
-            self.gate.fall_behind();
-            return Err(Trouble::of_sled(error));
-        }
-        self.log.sync_data().map_err(Trouble::Failed)?;
+        let Some(drain) = &self.drain else { return Err(Trouble::Behind(io::ErrorKind::StorageFull.into())) };
+        drain.finish()?;
         self.wal.reset(self.last_event).map_err(Trouble::Failed)?;
         self.reserve.keep(&self.log);
         Ok(())
@@ -192,8 +198,7 @@ impl Disk {
     /// What sled or the disk said; the write-ahead log has everything still.
     pub fn reopen(&mut self) -> Result<(), Trouble> {
         // Only the last handle lets go of sled's file.
-        self.base.let_go();
-        self.db = None;
+        self.drain = None;
         let (engine, last_event) = (&self.engine, self.last_event);
         let mut opened = None;
         self.gate.replace(|| {
@@ -203,8 +208,9 @@ impl Disk {
             Ok(tree)
         })?;
         let Some((db, log)) = opened else { return Ok(()) };
-        self.base = Base::new((*db).clone());
-        (self.db, self.log) = (Some(db), log);
+        self.log = log;
+        let log = self.engine.log().map_err(Trouble::Failed)?;
+        self.drain = Some(Drain::start(db, log, self.gate()).map_err(Trouble::Failed)?);
         self.wal.reset(self.last_event).map_err(Trouble::Failed)?;
         self.reserve = Reserve::new(self.engine.options.reserve_bytes);
         self.reserve.keep(&self.log);

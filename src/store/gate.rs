@@ -1,20 +1,21 @@
 //! What readers see: every batch as a whole or not at all, whatever state sled is in.
 //!
-//! The tree lies behind a lock, so that it can be closed and opened again while others read. What is durable in the
-//! write-ahead log and was refused by sled, whose disk was full, lies over the tree until then. sled's own batches keep
-//! readers from halves as well, but each writes to the disk twice and wakes every thread that sled has. Knows keys and
-//! bytes.
+//! What is durable in the write-ahead log is shown at once: it lies over the tree until `drain` has brought it there, a
+//! moment later, while others read and write on. The tree lies behind a lock, so that it can be closed and opened again.
+//! sled's own batches keep readers from halves as well, but each writes to the disk twice and wakes every thread that
+//! sled has. Knows keys and bytes.
 
-use super::key;
+use super::events;
 use super::snapshot::Overlay;
-use super::tx::{self, Pair, Pairs, Read, Writes, failed};
+use super::tx::{Pair, Pairs, Read, Writes, failed};
 use crate::domain::error::Result;
 use sled::IVec;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use tokio::sync::watch;
 
 /// Pairs read under one lock: the first time, and at the most.
-const FIRST: usize = 16;
+const FIRST: usize = 4;
 const MOST: usize = 64;
 
 /// The tree as readers see it while others write. Clones see the same.
@@ -25,12 +26,16 @@ pub(super) struct Gate(Arc<RwLock<View>>);
 struct View {
     /// `None` where sled could not be opened again.
     tree: Option<sled::Tree>,
-    /// What sled refused.
+    /// On its way to the tree, or there: nobody can tell. Lies under `ahead`.
+    draining: Arc<Writes>,
+    /// What the tree does not have yet.
     ahead: Writes,
     /// True once sled refused anything: it takes nothing more then.
     is_behind: bool,
     /// Those who want to know what a key held before it changes.
     watchers: Vec<Weak<Overlay>>,
+    /// Rung when something new is shown.
+    shown: watch::Sender<()>,
 }
 
 /// Pairs in order, and how far they reach.
@@ -48,8 +53,14 @@ pub(super) type Changes = (Vec<(Vec<u8>, Option<IVec>)>, Option<Vec<u8>>);
 impl Gate {
     /// A gate before `tree`.
     pub fn new(tree: sled::Tree) -> Self {
-        let view = View { tree: Some(tree), ahead: Writes::new(), is_behind: false, watchers: Vec::new() };
-        Self(Arc::new(RwLock::new(view)))
+        Self(Arc::new(RwLock::new(View {
+            tree: Some(tree),
+            draining: Arc::default(),
+            ahead: Writes::new(),
+            is_behind: false,
+            watchers: Vec::new(),
+            shown: watch::Sender::new(()),
+        })))
     }
 
     fn view(&self) -> RwLockReadGuard<'_, View> {
@@ -61,33 +72,42 @@ impl Gate {
     }
 
     /// Shows what is durable elsewhere.
-    ///
-    /// # Errors
-    /// What sled said when it refused; the batch is shown all the same.
-    pub fn apply(&self, writes: &Writes) -> Result<(), sled::Error> {
+    pub fn show(&self, writes: &Writes) {
         let mut view = self.change();
         let watchers = view.watchers();
-        let Some(tree) = view.tree.as_ref().filter(|_| !view.is_behind) else {
-            view.lay_ahead(writes, &watchers);
-            return Ok(());
-        };
-        for (at, (key, write)) in writes.iter().enumerate() {
-            let before = match write {
+        view.lay_ahead(writes, &watchers);
+    }
+
+    /// The tree, and what it is to be brought: the same again until [`drained`](Self::drained) says that it is there.
+    /// `None` where there is nothing to bring, or nobody to take it. One at a time may ask.
+    pub fn drain(&self) -> Option<(sled::Tree, Arc<Writes>)> {
+        let mut view = self.change();
+        if view.draining.is_empty() {
+            view.draining = Arc::new(std::mem::take(&mut view.ahead));
+        }
+        let tree = view.tree.as_ref().filter(|_| !view.is_behind && !view.draining.is_empty())?;
+        Some((tree.clone(), Arc::clone(&view.draining)))
+    }
+
+    /// The tree has what was handed out last.
+    pub fn drained(&self) {
+        self.change().draining = Arc::default();
+    }
+
+    /// Brings the first so many of what is shown into the tree.
+    #[cfg(test)]
+    pub fn bring(&self, most: usize) {
+        let Some((tree, writes)) = self.drain() else { return };
+        for (key, write) in writes.iter().take(most) {
+            let done = match write {
                 Some(value) => tree.insert(key, value),
                 None => tree.remove(key),
             };
-            match before {
-                Ok(before) => watchers.iter().for_each(|watcher| watcher.keep(key, before.as_ref())),
-                Err(error) => {
-                    let rest: Writes =
-                        writes.iter().skip(at).map(|(key, write)| (key.clone(), write.clone())).collect();
-                    view.is_behind = true;
-                    view.lay_ahead(&rest, &watchers);
-                    return Err(error);
-                }
-            }
+            assert!(done.is_ok());
         }
-        Ok(())
+        if most >= writes.len() {
+            self.drained();
+        }
     }
 
     /// Says that sled takes no writes any more.
@@ -109,7 +129,8 @@ impl Gate {
         view.tree = None;
         let tree = open()?;
         view.tree = Some(tree);
-        view.ahead.clear();
+        view.draining = Arc::default();
+        view.ahead = Writes::new();
         view.is_behind = false;
         Ok(())
     }
@@ -119,16 +140,24 @@ impl Gate {
         self.change().watchers.push(Arc::downgrade(watcher));
     }
 
+    /// Tells those who wait for changes that there are some.
+    pub fn tell(&self) {
+        self.view().shown.send_replace(());
+    }
+
+    /// Changes whenever something new is shown.
+    pub fn shown(&self) -> watch::Receiver<()> {
+        self.view().shown.subscribe()
+    }
+
     /// The number of the last change that is shown.
     ///
     /// # Errors
     /// `internal` where sled cannot be read.
     pub fn last_event(&self) -> Result<u64> {
         let view = self.view();
-        match view.ahead.range(vec![key::EVENT]..vec![key::EVENT + 1]).next_back() {
-            Some((key, _)) => Ok(key::last_id(key)),
-            None => tx::last_event(view.tree()?).map_err(failed),
-        }
+        let newer = view.over().into_iter().find_map(events::last_among);
+        newer.map_or_else(|| events::last_in(view.tree()?).map_err(failed), Ok)
     }
 
     /// The value of `key`, unless `over` knows another one; both are asked at the same moment.
@@ -179,8 +208,13 @@ impl View {
         self.tree.as_ref().ok_or_else(super::worker::disk_full)
     }
 
+    /// What lies over the tree, the newest first.
+    fn over(&self) -> [&Writes; 2] {
+        [&self.ahead, &self.draining]
+    }
+
     fn get(&self, key: &[u8]) -> Result<Option<IVec>> {
-        match self.ahead.get(key) {
+        match self.over().into_iter().find_map(|over| over.get(key)) {
             Some(write) => Ok(write.clone()),
             None => self.tree()?.get(key).map_err(failed),
         }
@@ -195,13 +229,19 @@ impl View {
         let pairs = pairs.collect::<Result<Vec<_>>>()?;
         let through = pairs.last().filter(|_| pairs.len() == limit).map(|(key, _)| key.clone());
         let under = Chunk { pairs, through };
-        if self.ahead.is_empty() {
-            return Ok(under);
-        }
-        let bounds = (Bound::Included(from), Bound::Excluded(to));
-        let over = self.ahead.range::<[u8], _>(bounds).map(|(key, write)| (key.clone(), write.clone()));
-        Ok(lay(under, (over.collect(), None)))
+        Ok(self.over().into_iter().rev().fold(under, |under, over| match changes(over, from, to, limit) {
+            (over, None) if over.is_empty() => under,
+            over => lay(under, over),
+        }))
     }
+}
+
+/// The first changes of a range.
+fn changes(writes: &Writes, from: &[u8], to: &[u8], limit: usize) -> Changes {
+    let found = writes.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to))).take(limit);
+    let found: Vec<_> = found.map(|(key, write)| (key.clone(), write.clone())).collect();
+    let through = found.last().filter(|_| found.len() == limit).map(|(key, _)| key.clone());
+    (found, through)
 }
 
 /// Lays changes over pairs.

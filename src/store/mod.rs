@@ -8,6 +8,7 @@ pub mod check;
 pub mod codec;
 mod committer;
 mod disk;
+mod drain;
 mod engine;
 mod gate;
 mod key;
@@ -154,6 +155,11 @@ impl Store {
     /// `internal` where the store cannot be read.
     pub fn last_event(&self) -> Result<u64> {
         self.gate.last_event()
+    }
+
+    /// Changes whenever readers see something new.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.gate.shown()
     }
 
     /// The failure of a thing that found no room.

@@ -202,7 +202,7 @@ pub(super) fn open(folder: &Path, options: Options) -> Result<Opened, OpenError>
 /// that is more than the log can mend.
 pub(super) fn replay(db: &sled::Db, log: Found) -> Result<u64, String> {
     let words = |error: sled::Error| error.to_string();
-    let found = super::tx::last_event(db).map_err(words)?;
+    let found = super::events::last_in(db).map_err(words)?;
     if found < log.base {
         return Err(format!("it ends at change {found}, but had {} when it was last synced", log.base));
     }
@@ -213,7 +213,7 @@ pub(super) fn replay(db: &sled::Db, log: Found) -> Result<u64, String> {
         }
         .map_err(words)?;
     }
-    super::tx::last_event(db).map_err(words)
+    super::events::last_in(db).map_err(words)
 }
 
 /// What the store has lost though sled opened it; else the last change again.

@@ -181,10 +181,64 @@ pub fn pending(reader: &impl Read, experiment: ExperimentId, version: DatasetVer
 /// # Errors
 /// `internal` where the store cannot be read.
 pub fn page(reader: &impl Read, model: ModelId, after: Option<RunId>, limit: usize) -> Result<Vec<Run>> {
-    listed(reader, Key::new(key::RUN_OF_MODEL).id(model.0), after, limit)
+    listed(reader, Listed::OfModel(model), after, limit)
 }
 
-fn listed(reader: &impl Read, prefix: Key, after: Option<RunId>, limit: usize) -> Result<Vec<Run>> {
+/// A list of runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed {
+    /// All of a model's.
+    OfModel(ModelId),
+    /// All of a sweep's.
+    OfSweep(SweepId),
+}
+
+impl Listed {
+    fn prefix(self) -> Key {
+        match self {
+            Self::OfModel(model) => Key::new(key::RUN_OF_MODEL).id(model.0),
+            Self::OfSweep(sweep) => Key::new(key::RUN_OF_SWEEP).id(sweep.0),
+        }
+    }
+}
+
+/// Ids looked through at once, from the newest on: the first time, and at the most. Where runs lie far apart, more are.
+const FIRST_IDS: u64 = 256;
+const MOST_IDS: u64 = 1 << 16;
+
+/// Up to `limit` ids that end the keys of a list, before the id `before`, the newest first. Keys are read forwards only.
+pub(super) fn newest_ids(reader: &impl Read, list: &Key, before: Option<u64>, limit: usize) -> Result<Vec<u64>> {
+    let mut end = before.map_or(reader.counter("last_id")?.saturating_add(1), |id| id);
+    let mut width = FIRST_IDS;
+    let mut found = Vec::new();
+    while end > 0 && found.len() < limit {
+        let start = end.saturating_sub(width);
+        let range = reader.range(list.clone().id(start).done(), list.clone().id(end).done());
+        let ids = range.map(|pair| Ok(key::last_id(&pair?.0))).collect::<Result<Vec<_>>>()?;
+        if ids.len() < limit {
+            width = (width * 2).min(MOST_IDS);
+        }
+        found.extend(ids.into_iter().rev().take(limit - found.len()));
+        end = start;
+    }
+    Ok(found)
+}
+
+/// Up to `limit` runs of a list before the run `before`, the newest first.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn newest(reader: &impl Read, list: Listed, before: Option<RunId>, limit: usize) -> Result<Vec<Run>> {
+    let ids = newest_ids(reader, &list.prefix(), before.map(|run| run.0), limit)?;
+    ids.into_iter().filter_map(|id| get(reader, RunId(id)).transpose()).collect()
+}
+
+/// Up to `limit` runs of a list in the order of submission, after the run `after`.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn listed(reader: &impl Read, list: Listed, after: Option<RunId>, limit: usize) -> Result<Vec<Run>> {
+    let prefix = list.prefix();
     let end = key::after_prefix(&prefix.clone().done());
     let from = prefix.id(after.map_or(0, |run| run.0.saturating_add(1))).done();
     let mut runs = Vec::new();
@@ -201,7 +255,7 @@ fn listed(reader: &impl Read, prefix: Key, after: Option<RunId>, limit: usize) -
 /// # Errors
 /// `internal` where the store cannot be read.
 pub fn of_sweep(reader: &impl Read, sweep: SweepId, after: Option<RunId>, limit: usize) -> Result<Vec<Run>> {
-    listed(reader, Key::new(key::RUN_OF_SWEEP).id(sweep.0), after, limit)
+    listed(reader, Listed::OfSweep(sweep), after, limit)
 }
 
 /// The last run of each experiment of a sweep; a grid bounds how many there are.

@@ -56,6 +56,15 @@ pub fn put(tx: &mut Tx<'_>, sweep: &Sweep) -> Result<()> {
     tx.put(record_key(sweep.id), codec::encode(1, &stored))
 }
 
+/// Up to `limit` sweeps before the sweep `before`, the newest first.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn newest(reader: &impl Read, before: Option<SweepId>, limit: usize) -> Result<Vec<Sweep>> {
+    let ids = super::runs::newest_ids(reader, &Key::new(key::SWEEP), before.map(|sweep| sweep.0), limit)?;
+    ids.into_iter().filter_map(|id| get(reader, SweepId(id)).transpose()).collect()
+}
+
 fn open_key(id: SweepId) -> Vec<u8> {
     Key::new(key::SWEEP_OPEN).id(id.0).done()
 }
@@ -66,7 +75,10 @@ fn held_key(id: SweepId) -> Vec<u8> {
 
 /// How many runs of a sweep are not over, itself among them while it is submitted; nothing for one that was submitted before
 /// this was counted.
-fn open_runs(reader: &impl Read, id: SweepId) -> Result<Option<u64>> {
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn open_runs(reader: &impl Read, id: SweepId) -> Result<Option<u64>> {
     reader.get(&open_key(id))?.map(|bytes| codec::decode_v1(&bytes).map_err(damaged("sweep's count"))).transpose()
 }
 

@@ -4,6 +4,7 @@
 //! fails, without disturbing the others of the group. Knows keys and bytes; what they mean is the record families'.
 
 use super::codec::CodecError;
+use super::gate::Gate;
 use super::key::{self, Key};
 use crate::domain::account::Actor;
 use crate::domain::error::{Error, Result};
@@ -87,43 +88,25 @@ impl Read for sled::Tree {
     }
 }
 
-/// The number of the last change in a store; the newest one is always kept.
-pub(super) fn last_event(tree: &sled::Tree) -> Result<u64, sled::Error> {
-    let last = tree.scan_prefix([key::EVENT]).keys().next_back().transpose()?;
-    Ok(last.map_or(0, |key| key::last_id(&key)))
-}
-
 /// How many events are kept; older ones make room.
 pub const KEPT_EVENTS: u64 = 100_000;
 
 /// New values by key; `None` removes one.
 pub(super) type Writes = BTreeMap<Vec<u8>, Option<IVec>>;
 
-/// What a transaction lies over: the tree, and what is on its way there.
+/// What a transaction lies over: what readers see, and what they will see soon.
 #[derive(Debug)]
 pub(super) struct Base {
-    /// `None` where sled could not be opened again.
-    tree: Option<sled::Tree>,
+    gate: Gate,
     /// On its way, the newest.
     pub written: Arc<Writes>,
     /// On its way and nearly there.
     pub syncing: Arc<Writes>,
-    /// What sled refused.
-    pub refused: Arc<Writes>,
 }
 
 impl Base {
-    pub fn new(tree: sled::Tree) -> Self {
-        Self { tree: Some(tree), written: Arc::default(), syncing: Arc::default(), refused: Arc::default() }
-    }
-
-    /// Lets go of the tree, so that sled can be closed.
-    pub fn let_go(&mut self) {
-        self.tree = None;
-    }
-
-    fn tree(&self) -> Result<&sled::Tree> {
-        self.tree.as_ref().ok_or_else(super::worker::disk_full)
+    pub fn new(gate: Gate) -> Self {
+        Self { gate, written: Arc::default(), syncing: Arc::default() }
     }
 }
 
@@ -146,9 +129,9 @@ impl<'a> Tx<'a> {
         (self.writes, self.last_event)
     }
 
-    /// What lies over the tree, the newest first.
-    fn layers(&self) -> [&Writes; 4] {
-        [&self.writes, &self.base.written, &self.base.syncing, &self.base.refused]
+    /// What lies over what readers see, the newest first.
+    fn layers(&self) -> [&Writes; 3] {
+        [&self.writes, &self.base.written, &self.base.syncing]
     }
 
     /// Runs one writer; takes back what it wrote where it fails.
@@ -239,11 +222,10 @@ impl<'a> Tx<'a> {
         let event = Event { sequence, at: now, account: actor.account, kind, subject, model };
         super::events::put(self, &event)?;
         self.last_event = sequence;
-        if kind.is_by_people() {
-            super::events::put_audit(self, &event)?;
-        }
-        if let Some(old) = sequence.checked_sub(KEPT_EVENTS) {
-            self.delete(Key::new(key::EVENT).id(old).done());
+        if let Some(old) = sequence.checked_sub(KEPT_EVENTS).map(|old| Key::new(key::EVENT).id(old).done())
+            && self.get(&old)?.is_some()
+        {
+            self.delete(old);
         }
         Ok(())
     }
@@ -256,7 +238,7 @@ impl Read for Tx<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<IVec>> {
         match self.layers().into_iter().find_map(|layer| layer.get(key)) {
             Some(write) => Ok(write.clone()),
-            None => Read::get(self.base.tree()?, key),
+            None => Read::get(&self.base.gate, key),
         }
     }
 
@@ -266,8 +248,7 @@ impl Read for Tx<'_> {
         }
         let bounds = (Bound::Included(from.clone()), Bound::Excluded(to.clone()));
         let mut layers = self.layers().map(|layer| layer.range::<Vec<u8>, _>(bounds.clone()).peekable());
-        let stored = self.base.tree().map(|tree| Read::range(tree, from, to));
-        let mut stored = stored.unwrap_or_else(|error| Box::new(std::iter::once(Err(error)))).peekable();
+        let mut stored = Read::range(&self.base.gate, from, to).peekable();
         Box::new(std::iter::from_fn(move || {
             loop {
                 let below = match stored.peek() {
@@ -297,7 +278,6 @@ impl Read for Tx<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gate::Gate;
     use super::*;
     use proptest::prelude::*;
 
@@ -345,7 +325,8 @@ mod tests {
             writers in proptest::collection::vec((batch(), any::<bool>()), 0..6),
         ) {
             let db = sled::Config::new().temporary(true).open().unwrap();
-            let mut base = Base::new((*db).clone());
+            let gate = Gate::new((*db).clone());
+            let mut base = Base::new(gate.clone());
             let mut model = Model::new();
             for (k, v) in stored {
                 db.insert([k], &[v]).unwrap();
@@ -368,10 +349,10 @@ mod tests {
             let (writes, _) = tx.finish();
             // Applying a layer again, late, does no harm as long as the later ones follow.
             for layer in [&base.syncing, &base.written, &Arc::new(writes)] {
-                Gate::new((*db).clone()).apply(layer).unwrap();
+                gate.show(layer);
+                gate.bring(usize::MAX);
             }
-            let tree: &sled::Tree = &db;
-            prop_assert_eq!(&pairs(tree), &model);
+            prop_assert_eq!(&pairs(&gate), &model);
         }
     }
 }

@@ -25,9 +25,8 @@ use std::sync::Arc;
 /// The file, made at a size that it rarely exceeds, in bytes.
 const SIZE: u64 = 512 << 10;
 
-/// When this much is in it, it is time for a checkpoint, in bytes. sled may put a freed part of its file to new use
-/// once it has written what replaces it, synced or not, so little may lie there unsynced.
-const DUE: u64 = 64 << 10;
+/// When this much is in it, it is time for a checkpoint, in bytes: whoever writes waits for that.
+const DUE: u64 = 256 << 10;
 
 const HEADER: usize = 28;
 

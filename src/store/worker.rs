@@ -155,28 +155,29 @@ impl Worker {
     }
 
     /// Takes note of a sync that went like this.
-    pub fn synced(&mut self, unsynced: Option<&Unsynced>, synced: io::Result<Option<Trouble>>) -> Result<(), Error> {
+    pub fn synced(&mut self, unsynced: Option<&Unsynced>, synced: io::Result<()>) -> Result<(), Error> {
         if let Some(failure) = self.broken() {
             return Err(failure.error());
         }
         let Some(done) = unsynced else { return Ok(()) };
-        let synced = synced.and_then(|refused| self.disk.synced(done).map(|()| refused));
-        match synced {
-            Ok(None) => Ok(()),
+        if let Err(error) = synced.and_then(|()| self.disk.synced(done)) {
+            return Err(self.fail(Trouble::Failed(error)));
+        }
+        match self.disk.trouble() {
+            None => Ok(()),
             // It is durable and shown, whatever sled says.
-            Ok(Some(full @ Trouble::Behind(_))) => {
+            Some(full @ Trouble::Behind(_)) => {
                 self.fail(full);
                 Ok(())
             }
-            Ok(Some(trouble)) => Err(self.fail(trouble)),
-            Err(error) => Err(self.fail(Trouble::Failed(error))),
+            Some(trouble) => Err(self.fail(trouble)),
         }
     }
 
     /// Syncs what is left and makes sled durable, or opens it again. Returns how the sync went, and who waits for that.
     pub fn checkpoint(&mut self) -> (Result<(), Error>, Vec<Answer>) {
         let (unsynced, waiting) = self.hand_out();
-        let synced = unsynced.as_ref().map_or(Ok(None), Unsynced::sync);
+        let synced = unsynced.as_ref().map_or(Ok(()), Unsynced::sync);
         let outcome = self.synced(unsynced.as_ref(), synced);
         match &self.failure {
             None if self.disk.is_dirty() => {

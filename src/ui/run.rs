@@ -18,6 +18,7 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -30,6 +31,12 @@ const EVALUATION: u64 = 4 << 20;
 /// Classes of a confusion matrix that is shown whole.
 const CLASSES: usize = 20;
 
+/// Points of a curve that are drawn.
+const POINTS: usize = 400;
+
+/// Kept files that are listed.
+const FILES: usize = 200;
+
 /// Misclassified images that are shown.
 const MISTAKES: usize = 24;
 
@@ -39,7 +46,7 @@ const KEPT_FILE: u64 = 64 << 20;
 pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/runs/{id}", Shape::Page).get(get));
     routes.add(at("/runs/{id}/curves.json", Shape::Page).get(curves));
-    routes.add(at("/runs/{id}/files/{file}", Shape::Page).get(file));
+    routes.add(at("/runs/{id}/files/{file:.+}", Shape::Page).get(file));
     routes.add(at("/runs/{id}/cancel", Shape::Page).post(cancel));
     routes.add(at("/runs/{id}/retry", Shape::Page).post(retry));
 }
@@ -210,13 +217,13 @@ async fn get(
             .await
             .map_err(Error::internal)?
             .map_err(Error::internal)?;
-        let kept = services.kept(permit, id).await?;
+        let kept = services.artifacts(permit, id).await?;
         let has_evaluation = kept.iter().any(|file| file.name == "evaluation.json");
         let evaluation = match run.is_over && has_evaluation {
             true => evaluation(&services, permit, id, &run).await?,
             false => None,
         };
-        let files = kept.into_iter().map(|file| (file.name, format::bytes(file.size))).collect();
+        let files = kept.into_iter().take(FILES).map(|file| (file.name, format::bytes(file.size))).collect();
         let address = address(&request);
         Ok(show(&RunPage { frame, run, log, log_is_cut, log_end, files, evaluation, address }))
     };
@@ -255,7 +262,7 @@ async fn evaluation(
     id: RunId,
     run: &RunShown,
 ) -> Result<Option<EvaluationShown>> {
-    let (file, _) = services.kept_file(permit, id, "evaluation.json").await?;
+    let (file, _) = services.artifact(permit, id, "evaluation.json".to_owned()).await?;
     let read = tokio::task::spawn_blocking(move || {
         let mut text = Vec::new();
         file.take(EVALUATION).read_to_end(&mut text)?;
@@ -288,7 +295,7 @@ fn evaluation_shown(found: Evaluation, run: &RunShown) -> EvaluationShown {
             confused.push((label.clone(), other.clone(), *count));
         }
     }
-    confused.sort_by(|a, b| b.2.cmp(&a.2));
+    confused.sort_by_key(|(_, _, count)| std::cmp::Reverse(*count));
     confused.truncate(8);
     let class = |figures: ClassFigures| ClassShown {
         label: figures.label,
@@ -319,7 +326,11 @@ fn image_address(run: &RunShown, path: &str) -> String {
 }
 
 async fn curves(Granted(permit): Granted<View>, services: Data<Services>, path: Path<String>) -> HttpResponse {
-    let outcome = async { Ok(HttpResponse::Ok().json(services.curves(permit, id(&path)?).await?)) };
+    let outcome = async {
+        let found = services.curves(permit, id(&path)?, None, POINTS).await?;
+        let curves: BTreeMap<_, _> = found.curves.into_iter().map(|curve| (curve.metric, curve.points)).collect();
+        Ok(HttpResponse::Ok().json(curves))
+    };
     answer(outcome.await)
 }
 
@@ -327,7 +338,7 @@ async fn curves(Granted(permit): Granted<View>, services: Data<Services>, path: 
 async fn file(Granted(permit): Granted<View>, services: Data<Services>, path: Path<(String, String)>) -> HttpResponse {
     let outcome = async {
         let (run, name) = path.into_inner();
-        let (file, size) = services.kept_file(permit, id(&run)?, &name).await?;
+        let (file, size) = services.artifact(permit, id(&run)?, name).await?;
         if size > KEPT_FILE {
             return Err(Error::parameter(
                 "the file is too large to leave through this page; take it from the data folder",

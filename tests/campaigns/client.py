@@ -3,6 +3,7 @@
 import http.client
 import json
 import threading
+import time
 import urllib.parse
 
 from server import Server
@@ -31,6 +32,7 @@ class Client:
     def raw(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
         """Status and body; Gone where no whole answer came."""
         connection = self._connection()
+        self._kept.asked = time.monotonic()
         try:
             connection.request(method, path, body, self.headers | (headers or {}))
             answer = connection.getresponse()
@@ -39,6 +41,11 @@ class Client:
             connection.close()
             self._kept.connection = None
             raise Gone(f"{method} {path}: {error!r}") from error
+
+    @property
+    def asked(self) -> float:
+        """When this thread's last request was sent."""
+        return getattr(self._kept, "asked", 0.0)
 
     def get(self, path: str, **parameters: str) -> tuple[int, dict]:
         """A GET and its JSON body."""

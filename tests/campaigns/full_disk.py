@@ -125,7 +125,7 @@ def one_round(run: Campaign, drive: Disk, dice: random.Random, how: str) -> None
         time.sleep(dice.uniform(0.05, 0.5))
     (drive.mounted / "filler").unlink()
     await_writes(run)
-    run.load.full.clear()
+    run.load.has_room()
     reader.end()
     run.stats["reads while full"] = int(run.stats.get("reads while full", 0)) + reader.reads
     run.load.end()

@@ -24,8 +24,8 @@ class Load:
     def __init__(self, client: Client, ledger: Ledger, violations: Violations, seed: int, writers: int = 3) -> None:
         self.client, self.ledger, self.violations, self.seed, self.writers = client, ledger, violations, seed, writers
         self.stopping, self.death = threading.Event(), threading.Event()
-        #: Set while the disk is full, or was a moment ago: writes may be refused for that, and for nothing else.
-        self.full = threading.Event()
+        #: Set while the disk is full: writes may be refused for that, and for nothing else, if they were sent before it had room.
+        self.full, self.room_since = threading.Event(), 0.0
         self.refused = 0
         self.threads: list[threading.Thread] = []
         self.round = 0
@@ -49,6 +49,11 @@ class Load:
         """From now on a call that gets no answer is no surprise; the threads go on until they meet one."""
         self.death.set()
 
+    def has_room(self) -> None:
+        """The disk has room again, and the server writes."""
+        self.room_since = time.monotonic()
+        self.full.clear()
+
     def stop(self) -> None:
         """Lets the threads make no further calls; those that wait for an answer go on waiting."""
         self.stopping.set()
@@ -71,7 +76,7 @@ class Load:
     def _expect(self, what: str, status: int, body: dict, *also: int) -> bool:
         if status == 200:
             return True
-        if status == 507 and self.full.is_set() and "disk" in body.get("message", body.get("detail", "")):
+        if status == 507 and (self.full.is_set() or self.client.asked < self.room_since) and "disk" in body.get("message", body.get("detail", "")):
             with self._lock:
                 self.refused += 1
             return False

@@ -1,6 +1,7 @@
 //! Who may call what: every route, asked by everybody.
 
 use super::harness::client::{self, Answer};
+use super::harness::stream::Stream;
 use super::harness::{Form, Server, Yard, images};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -113,7 +114,17 @@ impl Stage {
                 self.send(who, method, &path, &client::form_type(), &form.body())
             }
             (_, "/runDefaultExperiments" | "/allAccuracies" | "/bestAccuracy") => query("model_name=m"),
-            ("GET", "/api/v1/runs") => query("model=m"),
+            ("GET", "/api/v1/runs" | "/api/v1/sweeps") => query("model=m"),
+            ("POST", "/api/v1/runs") => body("{\"model\":\"m\",\"experiment\":\"default_1\"}"),
+            ("POST", "/api/v1/sweeps") => body("{\"model\":\"m\"}"),
+            (_, path) if path.ends_with("/artifacts/{name}") => {
+                self.ask(who, method, &path.replace("{name}", "kept"), None)
+            }
+            ("GET", "/api/v1/events") => {
+                let bearer = self.token(who).map(|token| format!("Authorization: Bearer {token}\r\n"));
+                let stream = Stream::open(self.server.address, "model=m", &bearer.unwrap_or_default());
+                Answer { status: stream.status, head: stream.head, body: Vec::new() }
+            }
             ("PATCH", _) if path.starts_with("/api/v1/runs/") => body("{\"priority\":1}"),
             ("DELETE", _) if path.starts_with("/api/v1/models/m") && !path.contains("/shares/") => {
                 let path = path.replace("{experiment}", "default_1").replace("{dataset}", "d");
@@ -158,7 +169,7 @@ impl Stage {
         };
         let dataset = if path.ends_with("/image") { "_all" } else { "d" };
         let path = path.replace("{id}", &id).replace("{model}", "m").replace("{dataset}", dataset);
-        let path = path.replace("{account}", &format!("of-page-{who}"));
+        let path = path.replace("{account}", &format!("of-page-{who}")).replace("{file:.+}", "none");
         let form = |body: &str| self.send(who, method, &path, "application/x-www-form-urlencoded", body.as_bytes());
         let image = || {
             let form = Form::new().file("file", "cat/1.png", &images::png(1)).body();
@@ -172,6 +183,7 @@ impl Stage {
             }
             ("GET", _) => self.ask(who, method, &path, None),
             (_, "/models") => form(&format!("name=page-{who}")),
+            (_, "/models/m/grid") => form("learning_rates=1&layers=1&steps=1,2"),
             (_, "/models/m/experiment") => form(&format!("name=page-{who}&learning_rate=1&layers=1&steps=1")),
             (_, "/models/m/predict" | "/models/m/datasets/d/upload") => image(),
             (_, "/models/m/delete") => form("name=another"),
@@ -232,6 +244,7 @@ fn nothing_is_open_by_omission() {
         .map(|route| format!("{} {}", route.method, route.path))
         .collect();
     let meant = [
+        "GET /api/v1/openapi.json",
         "GET /assets/{file}",
         "GET /healthz",
         "GET /readyz",

@@ -5,6 +5,7 @@ use crate::blob::LocalBlobs;
 use crate::domain::dataset::{DatasetVersion, ManifestCursor, ManifestPage};
 use crate::domain::error::Result;
 use crate::domain::job::RunNames;
+use crate::domain::progress::Unwatched;
 use crate::domain::run::tests::a_run;
 use crate::domain::run_files::RunFiles;
 use crate::executor::custody::limits::tests::AMPLE;
@@ -53,6 +54,7 @@ impl Bench {
             admission: Arc::new(Admission::new(Box::new(|| None), 1, 1)),
             folders: RunFolders::new(path("runs"), path("logs")),
             views: path("views"),
+            progress: Arc::new(Unwatched),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let (send, reports) = channel();

@@ -127,6 +127,8 @@ pub struct Connection {
     /// Whether the reader waits for room.
     parked: AtomicBool,
     closing: AtomicBool,
+    /// Whether the client has said that nothing more comes.
+    left: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -148,6 +150,7 @@ impl Connection {
             wanted: AtomicBool::new(false),
             parked: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             waker: Mutex::new(None),
         }
     }
@@ -243,6 +246,16 @@ impl Connection {
             _ => {}
         }
         self.ahead.fetch_add(bytes, Relaxed);
+    }
+
+    /// The client sends nothing more.
+    pub fn leave(&self) {
+        self.left.store(true, Relaxed);
+    }
+
+    /// Whether the client sends nothing more; who waits for an answer without an end has then most likely gone.
+    pub fn has_left(&self) -> bool {
+        self.left.load(Relaxed)
     }
 
     /// So many bytes of a body were taken.

@@ -87,6 +87,8 @@ impl Guarded {
         if read > 0 {
             self.unseen += read;
             self.connection().read(read);
+        } else if matches!(polled, Poll::Ready(Ok(()))) && room > 0 {
+            self.connection().leave();
         }
         polled
     }

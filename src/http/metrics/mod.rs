@@ -33,6 +33,7 @@ use prometheus_client::registry::Registry;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+use utoipa::OpenApi;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -47,6 +48,13 @@ pub fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/metrics", Shape::Problem).get(get));
 }
 
+#[derive(OpenApi)]
+#[openapi(paths(get))]
+pub(super) struct Docs;
+
+/// What the server does and how it is, for Prometheus
+#[utoipa::path(get, path = "/metrics", operation_id = "get_metrics", tag = "health",
+    responses((status = 200, description = "OpenMetrics 1.0", content_type = "application/openmetrics-text", body = String)))]
 async fn get(Granted(permit): Granted<View>, services: Data<Services>, metrics: Data<Metrics>) -> HttpResponse {
     let text = tokio::task::spawn_blocking(move || metrics.text(permit, &services));
     match text.await.map_err(Error::internal).and_then(|text| text) {

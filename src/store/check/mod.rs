@@ -18,7 +18,7 @@ use super::codec;
 use super::key::{self, Key};
 use super::manifests::Slot;
 use super::tx::{Read, Tx};
-use super::{Store, blobs};
+use super::{Store, blobs, events};
 use crate::domain::blob::ContentHash;
 use crate::domain::error::Result;
 use crate::domain::stamp::Timestamp;
@@ -99,7 +99,7 @@ const COUNTED: u64 = 100_000;
 /// Where the store cannot be read, and what `say` answers.
 pub fn records<R: Read>(reader: &R, now: Timestamp, say: &mut dyn FnMut(Seen) -> Result<()>) -> Result<Tally> {
     let mut tally = Tally::default();
-    let (mut last_id, mut queued, mut named, mut last_event) = (0, 0, 0, None);
+    let (mut last_id, mut queued, mut named, mut last_event) = (0, 0, 0, 0);
     for pair in reader.range(vec![0], vec![u8::MAX]) {
         let (key, value) = pair?;
         tally.records += 1;
@@ -108,13 +108,7 @@ pub fn records<R: Read>(reader: &R, now: Timestamp, say: &mut dyn FnMut(Seen) ->
             key::QUEUE => queued += 1,
             key::ACCOUNT_NAME => named += 1,
             key::RUN => tally.runs += 1,
-            key::EVENT => {
-                let event = key::last_id(&key);
-                if let Some(before) = last_event.filter(|before| before + 1 != event) {
-                    say(problem(format!("the events between {before} and {event} are missing"), None))?;
-                }
-                last_event = Some(event);
-            }
+            key::EVENT | key::AUDIT => last_event = key::last_id(&key).max(last_event),
             _ => {}
         }
         if look::FAMILIES_WITH_IDS.contains(&key[0]) {
@@ -134,6 +128,7 @@ pub fn records<R: Read>(reader: &R, now: Timestamp, say: &mut dyn FnMut(Seen) ->
         let what = format!("{named} accounts may sign in, and the counter says {noted}");
         say(problem(what, Some(Fix::Accounts)))?;
     }
+    events::gaps(reader, last_event, |from, to| say(problem(format!("the events {from} to {to} are missing"), None)))?;
     references(reader, tally.images, say)?;
     say(Seen::Records(tally.records))?;
     Ok(tally)

@@ -6,6 +6,7 @@ pub mod images;
 pub mod process;
 pub mod server;
 pub mod state;
+pub mod stream;
 pub mod wait;
 pub mod web;
 pub mod yard;

@@ -7,6 +7,8 @@ use crate::domain::name::Name;
 use crate::http::auth::Granted;
 use crate::http::body::Json;
 use crate::http::error::Shape;
+use crate::http::openapi::parts::{OfAccount, Paging};
+use crate::http::openapi::words::RoleWord;
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
@@ -15,20 +17,29 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
+use utoipa::{OpenApi, ToSchema};
 
 pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/api/v1/accounts", Shape::Problem).get(list).post(create));
     routes.add(at("/api/v1/accounts/{account}", Shape::Problem).get(get).patch(change).delete(remove));
 }
 
+#[derive(OpenApi)]
+#[openapi(paths(list, create, get, change, remove))]
+pub(super) struct Docs;
+
 /// An account as `/api/v1` shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Account)]
 pub(super) struct AccountBody {
     id: String,
     name: String,
+    #[schema(value_type = RoleWord)]
     role: &'static str,
     has_password: bool,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
 }
 
@@ -45,21 +56,33 @@ impl From<Account> for AccountBody {
     }
 }
 
-#[derive(Deserialize)]
+/// A new account
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewAccount)]
 #[serde(deny_unknown_fields)]
 struct Create {
+    #[schema(max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     name: String,
+    /// A member, unless said otherwise
+    #[schema(value_type = Option<RoleWord>)]
     role: Option<String>,
+    /// Without one, the account has tokens alone
     password: Option<String>,
 }
 
-#[derive(Deserialize)]
+/// What changes of an account
+#[derive(Deserialize, ToSchema)]
+#[schema(as = AccountChange)]
 #[serde(deny_unknown_fields)]
 struct Change {
+    #[schema(value_type = Option<RoleWord>)]
     role: Option<String>,
     password: Option<String>,
 }
 
+/// All accounts
+#[utoipa::path(get, path = "/api/v1/accounts", operation_id = "list_accounts", tag = "accounts",
+    params(Paging), responses((status = 200, body = Page<AccountBody>)))]
 async fn list(Granted(permit): Granted<Oversee>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
     let given = Parameters::from_query(request.query_string());
     let outcome = (|| {
@@ -73,6 +96,9 @@ async fn list(Granted(permit): Granted<Oversee>, services: Data<Services>, reque
     answer(outcome)
 }
 
+/// Make an account
+#[utoipa::path(post, path = "/api/v1/accounts", operation_id = "create_account", tag = "accounts",
+    request_body = Create, responses((status = 201, body = AccountBody), (status = 409)))]
 async fn create(
     Granted(permit): Granted<Administer>,
     services: Data<Services>,
@@ -87,10 +113,17 @@ async fn create(
     answer_as(StatusCode::CREATED, outcome.await)
 }
 
+/// An account
+#[utoipa::path(get, path = "/api/v1/accounts/{account}", operation_id = "get_account", tag = "accounts",
+    params(OfAccount), responses((status = 200, body = AccountBody), (status = 404)))]
 async fn get(Granted(permit): Granted<Oversee>, services: Data<Services>, path: Path<String>) -> HttpResponse {
     answer(services.accounts().account(permit, &path).map(AccountBody::from))
 }
 
+/// Change an account's role or password
+#[utoipa::path(patch, path = "/api/v1/accounts/{account}", operation_id = "update_account", tag = "accounts",
+    params(OfAccount), request_body = Change,
+    responses((status = 200, body = AccountBody), (status = 404), (status = 409)))]
 async fn change(
     Granted(permit): Granted<Administer>,
     services: Data<Services>,
@@ -105,6 +138,9 @@ async fn change(
     answer(outcome.await)
 }
 
+/// Remove an account
+#[utoipa::path(delete, path = "/api/v1/accounts/{account}", operation_id = "delete_account", tag = "accounts",
+    params(OfAccount), responses((status = 204), (status = 404), (status = 409)))]
 async fn remove(Granted(permit): Granted<Administer>, services: Data<Services>, path: Path<String>) -> HttpResponse {
     done(services.accounts().remove(permit, path.into_inner()).await)
 }

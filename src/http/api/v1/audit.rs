@@ -5,6 +5,7 @@ use super::{answer, time};
 use crate::domain::account::Oversee;
 use crate::http::auth::Granted;
 use crate::http::error::Shape;
+use crate::http::openapi::parts::Paging;
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
@@ -12,15 +13,22 @@ use crate::service::audit::Audited;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
 
 pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/api/v1/audit", Shape::Problem).get(list));
 }
 
+#[derive(OpenApi)]
+#[openapi(paths(list))]
+pub(super) struct Docs;
+
 /// A change as `/api/v1` shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditEntry)]
 struct AuditBody {
     sequence: u64,
+    #[schema(format = DateTime)]
     at: String,
     /// Null for the machine's owner: a server without accounts, or a command on its machine.
     account: Option<String>,
@@ -43,6 +51,9 @@ impl From<Audited> for AuditBody {
     }
 }
 
+/// Who changed what
+#[utoipa::path(get, path = "/api/v1/audit", operation_id = "list_audit_entries", tag = "server",
+    params(Paging), responses((status = 200, body = Page<AuditBody>)))]
 async fn list(Granted(permit): Granted<Oversee>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
     let given = Parameters::from_query(request.query_string());
     let outcome = (|| {

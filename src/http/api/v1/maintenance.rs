@@ -13,11 +13,16 @@ use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use std::time::SystemTime;
 use tokio::sync::mpsc::Receiver;
+use utoipa::OpenApi;
 
 pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/api/v1/backup", Shape::Problem).get(backup));
     routes.add(at("/api/v1/maintenance/verify", Shape::Problem).post(verify));
 }
+
+#[derive(OpenApi)]
+#[openapi(paths(backup, verify))]
+pub(super) struct Docs;
 
 /// What comes through a channel, as a stream.
 fn stream<T>(receiver: Receiver<T>) -> impl futures::Stream<Item = T> {
@@ -27,6 +32,10 @@ fn stream<T>(receiver: Receiver<T>) -> impl futures::Stream<Item = T> {
     })
 }
 
+/// Everything of this moment, as one file
+#[utoipa::path(get, path = "/api/v1/backup", operation_id = "get_backup", tag = "server",
+    responses((status = 200, description = "A backup that `trainyard restore` reads", content_type = "application/octet-stream", body = Vec<u8>),
+        (status = 409)))]
 async fn backup(Granted(permit): Granted<Oversee>, services: Data<Services>) -> HttpResponse {
     match services.backup(permit) {
         Ok(pieces) => {
@@ -40,6 +49,11 @@ async fn backup(Granted(permit): Granted<Oversee>, services: Data<Services>) -> 
     }
 }
 
+/// Check every record and every file
+#[utoipa::path(post, path = "/api/v1/maintenance/verify", operation_id = "verify_data", tag = "server",
+    params(("repair" = Option<bool>, Query, description = "True to repair what follows from something else")),
+    responses((status = 200, description = "Progress, findings and a summary, a JSON object a line", content_type = "application/jsonl", body = String),
+        (status = 409)))]
 async fn verify(Granted(permit): Granted<Administer>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
     let given = Parameters::from_query(request.query_string());
     let repair = match given.optional("repair") {

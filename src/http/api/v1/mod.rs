@@ -2,9 +2,12 @@
 
 mod accounts;
 mod audit;
+mod events;
 mod maintenance;
 mod page;
 mod queue;
+mod results;
+mod run_files;
 mod runs;
 mod session;
 mod shares;
@@ -21,13 +24,18 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use serde::Serialize;
 use std::time::{Duration, SystemTime};
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
 
 /// Adds the routes.
 pub fn configure(routes: &mut Routes<'_>) {
     accounts::configure(routes);
     audit::configure(routes);
+    events::configure(routes);
     maintenance::configure(routes);
     queue::configure(routes);
+    results::configure(routes);
+    run_files::configure(routes);
     runs::configure(routes);
     session::configure(routes);
     shares::configure(routes);
@@ -35,6 +43,26 @@ pub fn configure(routes: &mut Routes<'_>) {
     tokens::configure(routes);
     trash::configure(routes);
     webhooks::configure(routes);
+}
+
+/// What the handlers say of the routes.
+pub fn docs() -> Vec<OpenApi> {
+    vec![
+        accounts::Docs::openapi(),
+        audit::Docs::openapi(),
+        events::Docs::openapi(),
+        maintenance::Docs::openapi(),
+        queue::Docs::openapi(),
+        results::Docs::openapi(),
+        run_files::Docs::openapi(),
+        runs::Docs::openapi(),
+        session::Docs::openapi(),
+        shares::Docs::openapi(),
+        sweeps::Docs::openapi(),
+        tokens::Docs::openapi(),
+        trash::Docs::openapi(),
+        webhooks::Docs::openapi(),
+    ]
 }
 
 fn answer<T: Serialize>(outcome: Result<T>) -> HttpResponse {

@@ -3,13 +3,14 @@
 use crate::domain::error::{Error, Result};
 use crate::http::parameters::Parameters;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// What a page holds unless asked otherwise, and at the most.
 const DEFAULT: usize = 50;
 const MOST: usize = 200;
 
 /// One page.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Page<T> {
     /// The things.
     pub data: Vec<T>,

@@ -1,33 +1,34 @@
-//! `/api/v1/runs`: a run, its log, its metrics; a model's runs.
+//! `/api/v1/runs`: a run; the runs of a model or a sweep; submitting one.
 
 use super::page::{self, Page};
-use super::sweeps;
+use super::run_files::open;
+use super::sweeps::{self, PointBody};
 use super::{answer, answer_as, time};
 use crate::domain::account::{Change, View};
 use crate::domain::error::{Error, Result};
 use crate::domain::experiment::LearningRate;
 use crate::domain::ids::{ParseIdError, RunId};
+use crate::domain::name::Name;
 use crate::domain::run::{Outcome, RunState};
 use crate::domain::text::printable;
 use crate::http::auth::Granted;
 use crate::http::body::Json;
 use crate::http::error::{Shape, response};
 use crate::http::experiments_api::number;
+use crate::http::openapi::parts::{OfRun, Paging};
+use crate::http::openapi::words::StateWord;
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
-use crate::service::runs::{RunLog, RunView};
+use crate::service::listing::{self, Only, Whose};
+use crate::service::runs::{RunLog, RunView, Terms};
+use crate::service::submit::Plan;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
-use bytes::Bytes;
+use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::PathBuf;
-
-/// How a file leaves: a piece at a time.
-const PIECE: usize = 64 << 10;
+use utoipa::{OpenApi, ToSchema};
 
 /// How much of a failed run's log is shown beside its reason, in bytes.
 const TAIL: u64 = 4 << 10;
@@ -36,24 +37,30 @@ const TAIL: u64 = 4 << 10;
 const TAIL_LINES: usize = 20;
 
 pub(super) fn configure(routes: &mut Routes<'_>) {
-    routes.add(at("/api/v1/runs", Shape::Problem).get(list));
+    routes.add(at("/api/v1/runs", Shape::Problem).get(list).post(submit));
     routes.add(at("/api/v1/runs/{id}", Shape::Problem).get(get).patch(change));
     routes.add(at("/api/v1/runs/{id}/retry", Shape::Problem).post(retry));
-    routes.add(at("/api/v1/runs/{id}/log", Shape::Problem).get(log));
-    routes.add(at("/api/v1/runs/{id}/metrics", Shape::Problem).get(metrics));
     routes.add(at("/api/v1/runs/{id}/cancel", Shape::Problem).post(cancel));
 }
 
+#[derive(OpenApi)]
+#[openapi(paths(list, submit, get, change, retry, cancel))]
+pub(super) struct Docs;
+
 /// A run as `/api/v1` shows it.
-#[derive(Debug, Serialize)]
-struct RunBody {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Run)]
+pub(super) struct RunBody {
     id: String,
+    #[schema(value_type = StateWord)]
     state: &'static str,
     model: String,
     experiment: String,
+    /// Empty for all of the model's images
     dataset: String,
     dataset_version: u64,
     #[serde(serialize_with = "number")]
+    #[schema(value_type = f64)]
     learning_rate: LearningRate,
     layers: u32,
     steps: u64,
@@ -61,14 +68,20 @@ struct RunBody {
     sweep_id: Option<String>,
     priority: u8,
     timeout_seconds: Option<u32>,
+    /// As the script printed it
     accuracy: Option<String>,
     validation_loss: Option<f64>,
+    /// Why it failed
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// The last lines of a failed run's log; not in lists
     log_tail: Option<Vec<String>>,
     attempts: u32,
+    #[schema(format = DateTime)]
     submitted_at: String,
+    #[schema(format = DateTime)]
     started_at: Option<String>,
+    #[schema(format = DateTime)]
     finished_at: Option<String>,
     duration_seconds: Option<f64>,
 }
@@ -116,27 +129,95 @@ impl From<RunView> for RunBody {
     }
 }
 
-fn id(path: &str) -> Result<RunId> {
+/// Reads a run's id.
+pub(super) fn id(path: &str) -> Result<RunId> {
     path.parse().map_err(|error: ParseIdError| Error::parameter(error.to_string()))
 }
 
-/// Of a model, or with `sweep` of a sweep.
+/// The runs of a model, or of a sweep
+#[utoipa::path(get, path = "/api/v1/runs", operation_id = "list_runs", tag = "runs",
+    params(("model" = Option<String>, Query, description = "The model's name; needed without `sweep`"),
+        ("sweep" = Option<String>, Query, description = "The sweep's id"),
+        ("state" = Option<StateWord>, Query, description = "In this state only"),
+        ("experiment" = Option<String>, Query, description = "Of this experiment only"),
+        ("dataset" = Option<String>, Query, description = "On this dataset only"),
+        ("order" = Option<String>, Query, description = "`oldest` first, unless it is `newest`"), Paging),
+    responses((status = 200, description = "A page; with filters it may hold fewer than there are, and the next one goes on", body = Page<RunBody>), (status = 404)))]
 async fn list(Granted(permit): Granted<View>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
     let given = Parameters::from_query(request.query_string());
     let outcome = (|| {
         let limit = page::limit(&given)?;
         let after = page::cursor(&given)?;
-        let runs = match given.optional("sweep") {
-            Some(sweep) => services.runs_of_sweep(permit, sweeps::id(sweep)?, after, limit + 1)?,
-            None => services.runs(permit, &given.name("model")?, after, limit + 1)?,
+        let whose = match given.optional("sweep") {
+            Some(sweep) => Whose::Sweep(sweeps::id(sweep)?),
+            None => Whose::Model(given.name("model")?),
         };
-        let next_cursor = runs.get(limit).and_then(|_| runs.get(limit - 1)).map(|view| view.run.id.to_string());
-        let data: Vec<RunBody> = runs.into_iter().take(limit).map(RunBody::from).collect();
-        Ok(Page { data, next_cursor })
+        let newest_first = match given.optional("order") {
+            None | Some("oldest") => false,
+            Some("newest") => true,
+            Some(_) => return Err(Error::parameter("order must be oldest or newest")),
+        };
+        let only = Only {
+            state: given.optional("state").map(listing::state).transpose()?,
+            experiment: given.optional_name("experiment")?,
+            dataset: given.optional_name("dataset")?,
+            newest_first,
+        };
+        let (runs, next) = services.listed_runs(permit, &whose, &only, after, limit)?;
+        let data: Vec<RunBody> = runs.into_iter().map(RunBody::from).collect();
+        Ok(Page { data, next_cursor: next.map(|run| run.to_string()) })
     })();
     answer(outcome)
 }
 
+/// A run to be made: an experiment of the model, or parameters
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewRun)]
+#[serde(deny_unknown_fields)]
+struct NewRun {
+    /// The model's name
+    model: String,
+    /// The dataset's name; without it, all of the model's images
+    dataset: Option<String>,
+    /// Its name or id
+    experiment: Option<String>,
+    parameters: Option<PointBody>,
+    /// The higher, the earlier
+    #[schema(minimum = 0, maximum = 100)]
+    priority: Option<u8>,
+    /// How long it may take
+    #[schema(minimum = 1)]
+    timeout_seconds: Option<u32>,
+    /// Without it, the dataset version's own
+    seed: Option<u32>,
+}
+
+/// Run one experiment
+#[utoipa::path(post, path = "/api/v1/runs", operation_id = "create_run", tag = "runs",
+    request_body = NewRun,
+    responses((status = 202, body = RunBody, headers(("Location" = String, description = "Where the run is followed"))),
+        (status = 404), (status = 409)))]
+async fn submit(Granted(permit): Granted<Change>, services: Data<Services>, Json(body): Json<NewRun>) -> HttpResponse {
+    let outcome = async {
+        let model = Name::parse("model", &body.model)?;
+        let dataset = body.dataset.as_deref().map(|name| Name::parse("dataset", name)).transpose()?;
+        let plan = match (body.experiment, body.parameters) {
+            (Some(experiment), None) => Plan::Experiments(vec![experiment]),
+            (None, Some(point)) => Plan::Points(vec![point.read()?]),
+            _ => return Err(Error::parameter("give one of experiment and parameters")),
+        };
+        let terms =
+            Terms { priority: body.priority.unwrap_or(0), timeout_seconds: body.timeout_seconds, seed: body.seed };
+        let submitted = services.submit_one(permit, model, dataset, plan, terms).await?;
+        let run = submitted.runs.first().copied().ok_or_else(|| Error::internal("a run has no id"))?;
+        services.run(permit.view(), run).map(RunBody::from)
+    };
+    sweeps::accepted("/api/v1/runs", outcome.await, |body| &body.id)
+}
+
+/// A run
+#[utoipa::path(get, path = "/api/v1/runs/{id}", operation_id = "get_run", tag = "runs",
+    params(OfRun), responses((status = 200, body = RunBody), (status = 404)))]
 async fn get(Granted(permit): Granted<View>, services: Data<Services>, path: Path<String>) -> HttpResponse {
     let outcome = async {
         let id = id(&path)?;
@@ -173,74 +254,9 @@ fn last_lines(bytes: &[u8]) -> Vec<String> {
     lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|line| printable(line).into_owned()).collect()
 }
 
-/// Opens a file of a run; one that printed nothing has none.
-fn open(path: PathBuf) -> io::Result<Option<File>> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-async fn log(Granted(permit): Granted<View>, services: Data<Services>, path: Path<String>) -> HttpResponse {
-    match id(&path).and_then(|id| services.run_log(permit, id)) {
-        Ok(RunLog::File(path)) => send("text/plain; charset=utf-8", path).await,
-        Ok(RunLog::Text(text)) => plain("text/plain; charset=utf-8").body(text),
-        Err(error) => response(Shape::Problem, &error),
-    }
-}
-
-async fn metrics(Granted(permit): Granted<View>, services: Data<Services>, path: Path<String>) -> HttpResponse {
-    match id(&path).and_then(|id| services.run_points(permit, id)) {
-        Ok(path) => send("application/jsonl", path).await,
-        Err(error) => response(Shape::Problem, &error),
-    }
-}
-
-/// Sends what a file holds now.
-async fn send(content_type: &'static str, path: PathBuf) -> HttpResponse {
-    let opened = tokio::task::spawn_blocking(move || {
-        let file = open(path)?;
-        let length = file.as_ref().map(File::metadata).transpose()?.map_or(0, |file| file.len());
-        io::Result::Ok((file, length))
-    });
-    let opened = opened.await.map_err(io::Error::other).and_then(|opened| opened);
-    let mut answer = plain(content_type);
-    match opened {
-        Ok((Some(file), length)) => answer.no_chunking(length).streaming(pieces(file, length)),
-        Ok((None, _)) => answer.finish(),
-        Err(error) => response(Shape::Problem, &Error::internal(error)),
-    }
-}
-
-/// What a script printed is never to be taken for a page.
-fn plain(content_type: &'static str) -> HttpResponseBuilder {
-    let mut answer = HttpResponse::Ok();
-    answer.content_type(content_type).insert_header(("x-content-type-options", "nosniff"));
-    answer
-}
-
-/// The first `length` bytes of a file, which may be growing.
-fn pieces(file: File, length: u64) -> impl futures::Stream<Item = io::Result<Bytes>> {
-    futures::stream::try_unfold((file, length), |(mut file, left)| async move {
-        if left == 0 {
-            return Ok(None);
-        }
-        let read = tokio::task::spawn_blocking(move || {
-            let mut piece = vec![0; PIECE.min(usize::try_from(left).unwrap_or(PIECE))];
-            let length = file.read(&mut piece)?;
-            piece.truncate(length);
-            io::Result::Ok((file, piece))
-        });
-        let (file, piece) = read.await.map_err(io::Error::other)??;
-        if piece.is_empty() {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
-        }
-        let left = left - piece.len() as u64;
-        Ok(Some((Bytes::from(piece), (file, left))))
-    })
-}
-
+/// Stop a run
+#[utoipa::path(post, path = "/api/v1/runs/{id}/cancel", operation_id = "cancel_run", tag = "runs",
+    params(OfRun), responses((status = 202, body = RunBody), (status = 404), (status = 409)))]
 async fn cancel(Granted(permit): Granted<Change>, services: Data<Services>, path: Path<String>) -> HttpResponse {
     let outcome = async {
         let id = id(&path)?;
@@ -253,12 +269,20 @@ async fn cancel(Granted(permit): Granted<Change>, services: Data<Services>, path
     }
 }
 
-#[derive(Deserialize)]
+/// What changes of a run that waits
+#[derive(Deserialize, ToSchema)]
+#[schema(as = RunChange)]
 #[serde(deny_unknown_fields)]
 struct Changes {
+    /// The higher, the earlier
+    #[schema(minimum = 0, maximum = 100)]
     priority: u8,
 }
 
+/// Change the priority of a run that waits
+#[utoipa::path(patch, path = "/api/v1/runs/{id}", operation_id = "update_run", tag = "runs",
+    params(OfRun), request_body = Changes,
+    responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
 async fn change(
     Granted(permit): Granted<Change>,
     services: Data<Services>,
@@ -273,6 +297,9 @@ async fn change(
     answer(outcome.await)
 }
 
+/// Submit a run that is over once more
+#[utoipa::path(post, path = "/api/v1/runs/{id}/retry", operation_id = "retry_run", tag = "runs",
+    params(OfRun), responses((status = 201, body = RunBody), (status = 404), (status = 409)))]
 async fn retry(Granted(permit): Granted<Change>, services: Data<Services>, path: Path<String>) -> HttpResponse {
     let outcome = async {
         let made = services.retry_run(permit, id(&path)?).await?;

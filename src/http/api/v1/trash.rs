@@ -10,6 +10,8 @@ use crate::domain::trash::Trashed;
 use crate::http::auth::Granted;
 use crate::http::body::OptionalJson;
 use crate::http::error::Shape;
+use crate::http::openapi::parts::{DryRun, OfDataset, OfExperiment, OfModel, OfTrash, Paging};
+use crate::http::openapi::words::TrashWord;
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
@@ -17,6 +19,7 @@ use crate::service::trash::{Freed, Frees, Target, TrashView};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
+use utoipa::{OpenApi, ToSchema};
 
 pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/api/v1/models/{model}", Shape::Problem).delete(delete_model));
@@ -28,23 +31,33 @@ pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/api/v1/trash/{id}/restore", Shape::Problem).post(restore));
 }
 
+#[derive(OpenApi)]
+#[openapi(paths(delete_model, delete_experiment, delete_dataset, delete_image, list, get, restore, purge, empty))]
+pub(super) struct Docs;
+
 /// Something in the trash as `/api/v1` shows it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = TrashItem)]
 struct TrashBody {
     /// Null for what was only asked about.
     id: Option<String>,
+    #[schema(value_type = TrashWord)]
     kind: &'static str,
     name: String,
     model: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<String>,
+    #[schema(format = DateTime)]
     deleted_at: String,
+    #[schema(format = DateTime)]
     expires_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     frees: Option<FreesBody>,
 }
 
-#[derive(Serialize)]
+/// What removing it for good frees
+#[derive(Serialize, ToSchema)]
+#[schema(as = Frees)]
 struct FreesBody {
     bytes: u64,
     images: u64,
@@ -54,7 +67,9 @@ struct FreesBody {
     run_bytes: u64,
 }
 
-#[derive(Serialize)]
+/// What was freed
+#[derive(Serialize, ToSchema)]
+#[schema(as = Freed)]
 struct FreedBody {
     items: u64,
     images: u64,
@@ -62,9 +77,12 @@ struct FreedBody {
     bytes: u64,
 }
 
-#[derive(Deserialize, Default)]
+/// How it comes back
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Restore {
+    /// Another name than the old one
+    #[schema(max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     name: Option<String>,
 }
 
@@ -136,6 +154,9 @@ async fn delete(
     answer(outcome.await)
 }
 
+/// Put a model into the trash
+#[utoipa::path(delete, path = "/api/v1/models/{model}", operation_id = "delete_model", tag = "models",
+    params(OfModel, DryRun), responses((status = 200, body = TrashBody), (status = 404)))]
 async fn delete_model(
     Granted(permit): Granted<Change>,
     services: Data<Services>,
@@ -145,6 +166,9 @@ async fn delete_model(
     delete(permit, &services, &request, &path, |_| Ok(Target::Model)).await
 }
 
+/// Put an experiment into the trash
+#[utoipa::path(delete, path = "/api/v1/models/{model}/experiments/{experiment}", operation_id = "delete_experiment", tag = "experiments",
+    params(OfExperiment, DryRun), responses((status = 200, body = TrashBody), (status = 404)))]
 async fn delete_experiment(
     Granted(permit): Granted<Change>,
     services: Data<Services>,
@@ -156,6 +180,9 @@ async fn delete_experiment(
     delete(permit, &services, &request, &model, target).await
 }
 
+/// Put a dataset into the trash
+#[utoipa::path(delete, path = "/api/v1/models/{model}/datasets/{dataset}", operation_id = "delete_dataset", tag = "datasets",
+    params(OfDataset, DryRun), responses((status = 200, body = TrashBody), (status = 404)))]
 async fn delete_dataset(
     Granted(permit): Granted<Change>,
     services: Data<Services>,
@@ -167,6 +194,12 @@ async fn delete_dataset(
     delete(permit, &services, &request, &model, target).await
 }
 
+/// Put an image into the trash
+#[utoipa::path(delete, path = "/api/v1/models/{model}/images", operation_id = "delete_image", tag = "images",
+    params(OfModel, ("name" = String, Query, description = "The image's file name"),
+        ("label" = Option<String>, Query, description = "Its label, where it has one", max_length = 128),
+        ("dataset" = Option<String>, Query, description = "Of this dataset alone, not of the model"), DryRun),
+    responses((status = 200, body = TrashBody), (status = 404)))]
 async fn delete_image(
     Granted(permit): Granted<Change>,
     services: Data<Services>,
@@ -191,6 +224,9 @@ fn id(path: &str) -> Result<TrashId> {
     path.parse().map_err(|error: ParseIdError| Error::parameter(error.to_string()))
 }
 
+/// What is in the trash, the oldest first
+#[utoipa::path(get, path = "/api/v1/trash", operation_id = "list_trash", tag = "trash",
+    params(Paging), responses((status = 200, body = Page<TrashBody>)))]
 async fn list(Granted(permit): Granted<View>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
     let parameters = Parameters::from_query(request.query_string());
     let page = || {
@@ -202,11 +238,18 @@ async fn list(Granted(permit): Granted<View>, services: Data<Services>, request:
     answer(page())
 }
 
+/// Something in the trash, and what removing it frees
+#[utoipa::path(get, path = "/api/v1/trash/{id}", operation_id = "get_trash_item", tag = "trash",
+    params(OfTrash), responses((status = 200, body = TrashBody), (status = 404)))]
 async fn get(Granted(permit): Granted<View>, services: Data<Services>, path: Path<String>) -> HttpResponse {
     let outcome = async { services.trash_item(permit, id(&path)?).await.map(TrashBody::from) };
     answer(outcome.await)
 }
 
+/// Take something out of the trash
+#[utoipa::path(post, path = "/api/v1/trash/{id}/restore", operation_id = "restore_trash_item", tag = "trash",
+    params(OfTrash), request_body = Option<Restore>,
+    responses((status = 204), (status = 404), (status = 409)))]
 async fn restore(
     Granted(permit): Granted<Change>,
     services: Data<Services>,
@@ -220,11 +263,17 @@ async fn restore(
     done(outcome.await)
 }
 
+/// Remove something for good
+#[utoipa::path(delete, path = "/api/v1/trash/{id}", operation_id = "purge_trash_item", tag = "trash",
+    params(OfTrash), responses((status = 200, body = FreedBody), (status = 404), (status = 409)))]
 async fn purge(Granted(permit): Granted<Change>, services: Data<Services>, path: Path<String>) -> HttpResponse {
     let outcome = async { services.purge(permit, id(&path)?).await.map(FreedBody::from) };
     answer(outcome.await)
 }
 
+/// Remove everything for good that one may
+#[utoipa::path(delete, path = "/api/v1/trash", operation_id = "empty_trash", tag = "trash",
+    responses((status = 200, body = FreedBody), (status = 409)))]
 async fn empty(Granted(permit): Granted<Change>, services: Data<Services>) -> HttpResponse {
     answer(services.empty_trash(permit).await.map(FreedBody::from))
 }

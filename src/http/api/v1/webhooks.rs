@@ -9,6 +9,8 @@ use crate::domain::webhook::{Topic, Webhook};
 use crate::http::auth::Granted;
 use crate::http::body::Json;
 use crate::http::error::Shape;
+use crate::http::openapi::parts::OfWebhook;
+use crate::http::openapi::words::TopicWord;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
 use crate::service::webhooks::{NewWebhook, WebhookView};
@@ -16,21 +18,29 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use utoipa::{OpenApi, ToSchema};
 
 pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/api/v1/webhooks", Shape::Problem).get(list).post(create));
     routes.add(at("/api/v1/webhooks/{id}", Shape::Problem).delete(remove));
 }
 
+#[derive(OpenApi)]
+#[openapi(paths(list, create, remove))]
+pub(super) struct Docs;
+
 /// A webhook as `/api/v1` shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Webhook)]
 struct WebhookBody {
     id: String,
     url: String,
+    #[schema(value_type = Vec<TopicWord>)]
     events: Vec<&'static str>,
     model: Option<String>,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     last_delivered_at: Option<String>,
     attempts: u32,
     last_error: Option<String>,
@@ -52,24 +62,46 @@ impl From<WebhookView> for WebhookBody {
     }
 }
 
-#[derive(Deserialize)]
+/// A new webhook
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewWebhook)]
 #[serde(deny_unknown_fields)]
 struct Create {
     url: String,
+    /// All, unless said otherwise
+    #[schema(value_type = Option<Vec<TopicWord>>, min_items = 1)]
     events: Option<Vec<String>>,
+    /// Of this model alone
     model: Option<String>,
+    /// What deliveries are signed with; made up where it is left out
     secret: Option<String>,
 }
 
-#[derive(Serialize)]
+/// A webhook that was made, with the secret that its deliveries are signed with
+#[derive(Serialize, ToSchema)]
+#[schema(as = MadeWebhook)]
+struct MadeBody {
+    id: String,
+    secret: String,
+}
+
+/// All of them
+#[derive(Serialize, ToSchema)]
+#[schema(as = WebhookList)]
 struct List {
     data: Vec<WebhookBody>,
 }
 
+/// One's webhooks
+#[utoipa::path(get, path = "/api/v1/webhooks", operation_id = "list_webhooks", tag = "webhooks",
+    responses((status = 200, body = List)))]
 async fn list(Granted(permit): Granted<Change>, services: Data<Services>) -> HttpResponse {
     answer(services.webhooks(permit).map(|found| List { data: found.into_iter().map(WebhookBody::from).collect() }))
 }
 
+/// Make a webhook
+#[utoipa::path(post, path = "/api/v1/webhooks", operation_id = "create_webhook", tag = "webhooks",
+    request_body = Create, responses((status = 201, body = MadeBody), (status = 404), (status = 409), (status = 429)))]
 async fn create(Granted(permit): Granted<Change>, services: Data<Services>, Json(body): Json<Create>) -> HttpResponse {
     let outcome = async {
         let Create { url, events, model, secret } = body;
@@ -81,11 +113,14 @@ async fn create(Granted(permit): Granted<Change>, services: Data<Services>, Json
         let model = model.map(|model| Name::parse("model", &model)).transpose()?;
         let Webhook { id, secret, .. } =
             services.create_webhook(permit, NewWebhook { url, topics, model, secret }).await?;
-        Ok(json!({ "id": id.to_string(), "secret": secret }))
+        Ok(MadeBody { id: id.to_string(), secret })
     };
     answer_as(StatusCode::CREATED, outcome.await)
 }
 
+/// Remove a webhook
+#[utoipa::path(delete, path = "/api/v1/webhooks/{id}", operation_id = "delete_webhook", tag = "webhooks",
+    params(OfWebhook), responses((status = 204), (status = 404)))]
 async fn remove(Granted(permit): Granted<Change>, services: Data<Services>, path: Path<String>) -> HttpResponse {
     let outcome = async {
         let id: WebhookId = path.parse().map_err(|error: ParseIdError| Error::parameter(error.to_string()))?;

@@ -1,8 +1,11 @@
 //! The experiments API: ten calls, word for word as its source document has them.
 
+mod listing;
+
 use super::auth::Granted;
 use super::error::{Shape, response};
 use super::form;
+use super::openapi::parts::{AnyDataset, AnyExperiment, ExperimentName, ModelName, OfTerms};
 use super::parameters::Parameters;
 use super::routes::{Routes, at};
 use crate::domain::account::{Change, View};
@@ -13,15 +16,15 @@ use crate::service::Services;
 use crate::service::control::MAX_PRIORITY;
 use crate::service::images::{MAX_URLS, NewImage};
 use crate::service::predictions::Answer;
-use crate::service::results::{AccuracyPages, ExperimentAccuracies};
 use crate::service::runs::Terms;
 use actix_multipart::Multipart;
 use actix_web::http::Version;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use bytes::Bytes;
+use listing::{Listing, Written};
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
+use serde_json::Value;
+use utoipa::{OpenApi, ToSchema};
 
 /// Adds the ten routes.
 pub fn configure(routes: &mut Routes<'_>) {
@@ -38,11 +41,26 @@ pub fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/bestAccuracy", shape).get(best_accuracy));
 }
 
+#[derive(OpenApi)]
+#[openapi(paths(
+    create_model,
+    create_dataset,
+    create_experiment,
+    upload_training_image,
+    upload_training_images,
+    train,
+    run_default_experiments,
+    test,
+    all_accuracies,
+    best_accuracy
+))]
+pub(super) struct Docs;
+
 fn parameters(request: &HttpRequest) -> Parameters {
     Parameters::from_query(request.query_string())
 }
 
-fn answer(outcome: Result<Value>) -> HttpResponse {
+fn answer(outcome: Result<Done>) -> HttpResponse {
     match outcome {
         Ok(body) => HttpResponse::Ok().json(body),
         Err(error) => response(Shape::Experiments, &error),
@@ -57,13 +75,58 @@ fn terms(given: &Parameters) -> Result<Terms> {
     let timeout_seconds = given.optional("timeout_seconds").map(str::parse::<u32>).transpose();
     let timeout_seconds =
         timeout_seconds.map_err(|_| Error::parameter("timeout_seconds is a whole number of seconds, from 1"))?;
-    Ok(Terms { priority: priority.unwrap_or(0), timeout_seconds })
+    Ok(Terms { priority: priority.unwrap_or(0), timeout_seconds, seed: None })
 }
 
-fn ok(message: impl Into<String>) -> Value {
-    json!({ "status": "ok", "message": message.into() })
+/// That it was done, and the ids of what was made
+#[derive(Serialize, Default, ToSchema)]
+struct Done {
+    /// `ok`, or `Ok` of a sweep
+    status: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dataset_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    experiment_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sweep_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_ids: Option<Vec<String>>,
 }
 
+fn ok(message: impl Into<String>) -> Done {
+    Done { status: "ok", message: message.into(), ..Done::default() }
+}
+
+/// An image, and what it is added to
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "forms are read part by part")]
+struct TrainingImage {
+    model_name: String,
+    #[schema(format = Binary)]
+    file: String,
+    dataset_name: Option<String>,
+    /// Without it, the folder or leading word of the file's name
+    #[schema(max_length = 128)]
+    label: Option<String>,
+}
+
+/// An image to predict with, and the model that is asked
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "forms are read part by part")]
+struct TestImage {
+    model_name: String,
+    #[schema(format = Binary)]
+    file: String,
+}
+
+/// Make a model with its default experiments
+#[utoipa::path(get, path = "/createModel", operation_id = "create_model_by_name", tag = "experiments API",
+    params(ModelName), responses((status = 200, body = Done), (status = 409)))]
 async fn create_model(
     Granted(permit): Granted<Change>,
     services: Data<Services>,
@@ -73,12 +136,17 @@ async fn create_model(
         let name = parameters(&request).name("model_name")?;
         let (id, experiments) = services.create_model(permit, name.clone()).await?;
         let mut body = ok(format!("model {name} created with {experiments} default experiments"));
-        body["model_id"] = json!(id.to_string());
+        body.model_id = Some(id.to_string());
         Ok(body)
     };
     answer(outcome.await)
 }
 
+/// Make a dataset of a model, empty or as a copy
+#[utoipa::path(get, path = "/createDataset", operation_id = "create_dataset_by_name", tag = "experiments API",
+    params(ModelName, ("dataset_name" = String, Query, description = "The new dataset's name", max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$"),
+        ("dataset_name_old" = Option<String>, Query, description = "The dataset that it begins as", max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")),
+    responses((status = 200, body = Done), (status = 404), (status = 409)))]
 async fn create_dataset(
     Granted(permit): Granted<Change>,
     services: Data<Services>,
@@ -94,12 +162,17 @@ async fn create_dataset(
         };
         let id = services.create_dataset(permit, model, name, from).await?;
         let mut body = ok(message);
-        body["dataset_id"] = json!(id.to_string());
+        body.dataset_id = Some(id.to_string());
         Ok(body)
     };
     answer(outcome.await)
 }
 
+/// Make an experiment of a model
+#[utoipa::path(get, path = "/createExperiment", operation_id = "create_experiment_by_name", tag = "experiments API",
+    params(ModelName, ExperimentName, ("learning_rate" = f64, Query, minimum = 0.000000000001, maximum = 1000000.0),
+        ("num_layers" = u32, Query, minimum = 1, maximum = 10000), ("num_steps" = u64, Query, minimum = 1, maximum = 1000000000000.0)),
+    responses((status = 200, body = Done), (status = 404), (status = 409)))]
 async fn create_experiment(
     Granted(permit): Granted<Change>,
     services: Data<Services>,
@@ -115,12 +188,16 @@ async fn create_experiment(
         )?;
         let id = services.create_experiment(permit, model, name.clone(), parameters).await?;
         let mut body = ok(format!("experiment {name} created"));
-        body["experiment_id"] = json!(id.to_string());
+        body.experiment_id = Some(id.to_string());
         Ok(body)
     };
     answer(outcome.await)
 }
 
+/// Add an image to a model, and to one of its datasets
+#[utoipa::path(post, path = "/uploadTrainingImage", operation_id = "upload_training_image", tag = "experiments API",
+    request_body(content = TrainingImage, content_type = "multipart/form-data"),
+    responses((status = 200, body = Done), (status = 404), (status = 409), (status = 415)))]
 async fn upload_training_image(
     Granted(permit): Granted<Change>,
     services: Data<Services>,
@@ -140,6 +217,11 @@ async fn upload_training_image(
     answer(outcome.await)
 }
 
+/// Fetch images and add them to a model; all or none
+#[utoipa::path(get, path = "/uploadTrainingImages", operation_id = "upload_training_images", tag = "experiments API",
+    params(ModelName, AnyDataset, ("image_urls" = String, Query, description = "At most three, with commas between them"),
+        ("label" = Option<String>, Query, max_length = 128)),
+    responses((status = 200, body = Done), (status = 404), (status = 409), (status = 413), (status = 415), (status = 502)))]
 async fn upload_training_images(
     Granted(permit): Granted<Change>,
     services: Data<Services>,
@@ -164,6 +246,9 @@ async fn upload_training_images(
     answer(outcome.await)
 }
 
+/// Submit one run of an experiment
+#[utoipa::path(get, path = "/train", operation_id = "train", tag = "experiments API",
+    params(ModelName, ExperimentName, AnyDataset, OfTerms), responses((status = 200, body = Done), (status = 404), (status = 409)))]
 async fn train(Granted(permit): Granted<Change>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
     let outcome = async {
         let given = parameters(&request);
@@ -171,12 +256,15 @@ async fn train(Granted(permit): Granted<Change>, services: Data<Services>, reque
         let dataset = given.optional_name("dataset_name")?;
         let submitted = services.train(permit, model, experiment, dataset, terms(&given)?).await?;
         let mut body = ok("training for exp started");
-        body["run_id"] = json!(submitted.runs.first().map(ToString::to_string));
+        body.run_id = submitted.runs.first().map(ToString::to_string);
         Ok(body)
     };
     answer(outcome.await)
 }
 
+/// Submit the sweep that a model came with
+#[utoipa::path(get, path = "/runDefaultExperiments", operation_id = "run_default_experiments", tag = "experiments API",
+    params(ModelName, AnyDataset, OfTerms), responses((status = 200, body = Done), (status = 404), (status = 409)))]
 async fn run_default_experiments(
     Granted(permit): Granted<Change>,
     services: Data<Services>,
@@ -188,16 +276,21 @@ async fn run_default_experiments(
         let dataset = given.optional_name("dataset_name")?;
         let submitted = services.run_default_experiments(permit, model, dataset, terms(&given)?).await?;
         let runs: Vec<String> = submitted.runs.iter().map(ToString::to_string).collect();
-        Ok(json!({
-            "status": "Ok",
-            "message": format!("training started on {} experiments", runs.len()),
-            "sweep_id": submitted.sweep.map(|sweep| sweep.to_string()),
-            "run_ids": runs,
-        }))
+        Ok(Done {
+            status: "Ok",
+            message: format!("training started on {} experiments", runs.len()),
+            sweep_id: submitted.sweep.map(|sweep| sweep.to_string()),
+            run_ids: Some(runs),
+            ..Done::default()
+        })
     };
     answer(outcome.await)
 }
 
+/// Predict with the best experiment of a model
+#[utoipa::path(post, path = "/test", operation_id = "test_image", tag = "experiments API",
+    request_body(content = TestImage, content_type = "multipart/form-data"),
+    responses((status = 200, body = Predicted), (status = 404), (status = 409), (status = 415), (status = 502)))]
 async fn test(
     Granted(permit): Granted<View>,
     services: Data<Services>,
@@ -216,51 +309,82 @@ async fn test(
     }
 }
 
-fn predicted(answer: Answer) -> Value {
-    let Answer { best, prediction } = answer;
-    let mut body = json!({
-        "Experiment": best.experiment_name,
-        "accuracy": prediction.accuracy.text(),
-        "layers": best.parameters.layers.to_string(),
-        "learningRate": best.parameters.learning_rate.to_string(),
-        "steps": best.parameters.steps.to_string(),
-        "run_id": best.run.to_string(),
-    });
-    if let Some(label) = prediction.label {
-        body["label"] = json!(label);
-    }
-    if let Some(probabilities) = prediction.probabilities {
-        body["probabilities"] = probabilities;
-    }
-    if let Some(output) = prediction.output {
-        body["output"] = output;
-    }
-    json!({ "Status": "ok", "body": body })
+/// What the best experiment says of an image
+#[derive(Serialize, ToSchema)]
+struct Predicted {
+    #[serde(rename = "Status")]
+    status: &'static str,
+    body: PredictedBody,
 }
 
+/// The experiment that was asked, and its answer
+#[derive(Serialize, ToSchema)]
+struct PredictedBody {
+    #[serde(rename = "Experiment")]
+    experiment: String,
+    /// As the test command printed it
+    accuracy: String,
+    layers: String,
+    #[serde(rename = "learningRate")]
+    learning_rate: String,
+    steps: String,
+    run_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
+    /// As the test command printed them
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probabilities: Option<Value>,
+    /// What else it printed
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<Value>,
+}
+
+fn predicted(answer: Answer) -> Predicted {
+    let Answer { best, prediction } = answer;
+    let body = PredictedBody {
+        experiment: best.experiment_name,
+        accuracy: prediction.accuracy.text().to_owned(),
+        layers: best.parameters.layers.to_string(),
+        learning_rate: best.parameters.learning_rate.to_string(),
+        steps: best.parameters.steps.to_string(),
+        run_id: best.run.to_string(),
+        label: prediction.label,
+        probabilities: prediction.probabilities,
+        output: prediction.output,
+    };
+    Predicted { status: "ok", body }
+}
+
+/// The best result
+#[derive(Serialize, ToSchema)]
+struct BestAccuracy<'a> {
+    body: BestAccuracyBody<'a>,
+    status: &'static str,
+}
+
+/// Whose it is, and what the script printed
+#[derive(Serialize, ToSchema)]
+struct BestAccuracyBody<'a> {
+    #[serde(rename = "bestDataset")]
+    dataset: &'a str,
+    #[serde(rename = "bestExperiment")]
+    experiment: &'a str,
+    #[serde(rename = "bestaccuracy")]
+    accuracy: &'a str,
+}
+
+/// The best result of a model or of one experiment
+#[utoipa::path(get, path = "/bestAccuracy", operation_id = "best_accuracy", tag = "experiments API",
+    params(ModelName, AnyExperiment), responses((status = 200, body = BestAccuracy), (status = 404), (status = 409)))]
 async fn best_accuracy(Granted(permit): Granted<View>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
-    #[derive(Serialize)]
-    struct Body<'a> {
-        #[serde(rename = "bestDataset")]
-        dataset: &'a str,
-        #[serde(rename = "bestExperiment")]
-        experiment: &'a str,
-        #[serde(rename = "bestaccuracy")]
-        accuracy: &'a str,
-    }
-    #[derive(Serialize)]
-    struct Best<'a> {
-        body: Body<'a>,
-        status: &'static str,
-    }
     let given = parameters(&request);
     let found = given.name("model_name").and_then(|model| {
         let experiment = given.optional_name("experiment_name")?;
         services.best(permit, &model, experiment.as_ref())
     });
     match found {
-        Ok(best) => HttpResponse::Ok().json(Best {
-            body: Body {
+        Ok(best) => HttpResponse::Ok().json(BestAccuracy {
+            body: BestAccuracyBody {
                 dataset: &best.dataset_name,
                 experiment: &best.experiment_name,
                 accuracy: best.accuracy.text(),
@@ -271,6 +395,9 @@ async fn best_accuracy(Granted(permit): Granted<View>, services: Data<Services>,
     }
 }
 
+/// All results of a model or of one experiment
+#[utoipa::path(get, path = "/allAccuracies", operation_id = "all_accuracies", tag = "experiments API",
+    params(ModelName, AnyExperiment), responses((status = 200, body = Written), (status = 404)))]
 async fn all_accuracies(
     Granted(permit): Granted<View>,
     services: Data<Services>,
@@ -299,99 +426,6 @@ async fn all_accuracies(
             }
         }
         Err(error) => response(Shape::Experiments, &error),
-    }
-}
-
-/// The listing of all results on its way out, a page at a time.
-struct Listing {
-    page: Option<Vec<ExperimentAccuracies>>,
-    rest: AccuracyPages,
-    started: bool,
-    ended: bool,
-}
-
-impl Listing {
-    fn new(first: Vec<ExperimentAccuracies>, rest: AccuracyPages) -> Self {
-        Self { page: Some(first), rest, started: false, ended: false }
-    }
-
-    fn whole(mut self) -> Result<Vec<u8>> {
-        let mut body = Vec::new();
-        while !self.ended {
-            body.extend_from_slice(&self.text()?);
-        }
-        Ok(body)
-    }
-
-    async fn next(mut self) -> Option<(Result<Bytes, Error>, Self)> {
-        if self.ended {
-            return None;
-        }
-        let text = self.text();
-        self.ended |= text.is_err();
-        Some((text, self))
-    }
-
-    fn text(&mut self) -> Result<Bytes, Error> {
-        let page = match self.page.take() {
-            Some(first) => Some(first),
-            None => self.rest.next_page()?,
-        };
-        let mut text = String::new();
-        if !self.started {
-            text.push_str(r#"{"body":{"AllExperiments":["#);
-        }
-        match page {
-            Some(experiments) => {
-                for experiment in &experiments {
-                    if self.started {
-                        text.push(',');
-                    }
-                    self.started = true;
-                    text.push_str(&serde_json::to_string(&Line::from(experiment)).map_err(Error::internal)?);
-                }
-                self.started = true;
-            }
-            None => {
-                text.push_str(r#"]},"status":"ok"}"#);
-                self.ended = true;
-            }
-        }
-        Ok(Bytes::from(text))
-    }
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    accuracies: Vec<AccuracyLine<'a>>,
-    #[serde(rename = "experimentName")]
-    name: &'a str,
-    layers: u32,
-    #[serde(rename = "learningRate", serialize_with = "number")]
-    learning_rate: LearningRate,
-    steps: u64,
-}
-
-#[derive(Serialize)]
-struct AccuracyLine<'a> {
-    accuracy: &'a str,
-    #[serde(rename = "datasetName")]
-    dataset: &'a str,
-}
-
-impl<'a> From<&'a ExperimentAccuracies> for Line<'a> {
-    fn from(experiment: &'a ExperimentAccuracies) -> Self {
-        Self {
-            accuracies: experiment
-                .accuracies
-                .iter()
-                .map(|(accuracy, dataset)| AccuracyLine { accuracy, dataset })
-                .collect(),
-            name: &experiment.experiment,
-            layers: experiment.parameters.layers,
-            learning_rate: experiment.parameters.learning_rate,
-            steps: experiment.parameters.steps,
-        }
     }
 }
 

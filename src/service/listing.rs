@@ -1,0 +1,162 @@
+//! Runs in a list: of a model or a sweep, only some of them, from either end.
+
+use super::runs::{RunView, view};
+use super::{Services, access, control};
+use crate::domain::account::{Permit, View};
+use crate::domain::error::{Error, Result};
+use crate::domain::ids::{DatasetId, ExperimentId, RunId, SweepId};
+use crate::domain::name::Name;
+use crate::domain::run::Run;
+use crate::domain::sweep::Sweep;
+use crate::store::runs::Listed;
+use crate::store::{datasets, experiments, runs, sweeps};
+
+/// The most runs that are looked at for one page: where few are wanted, a page holds fewer, and the next one goes on.
+const LOOKED_AT: usize = 2_000;
+
+/// Runs looked up at once.
+const PAGE: usize = 200;
+
+/// Whose runs.
+#[derive(Debug, Clone)]
+pub enum Whose {
+    /// A model's.
+    Model(Name),
+    /// A sweep's.
+    Sweep(SweepId),
+}
+
+/// Which of them.
+#[derive(Debug, Clone, Default)]
+pub struct Only {
+    /// In this state, by its name.
+    pub state: Option<&'static str>,
+    /// Of this experiment.
+    pub experiment: Option<Name>,
+    /// On this dataset.
+    pub dataset: Option<Name>,
+    /// From the newest on.
+    pub newest_first: bool,
+}
+
+/// A page of runs, and behind which one the next page begins.
+pub type RunPage = (Vec<RunView>, Option<RunId>);
+
+struct Wanted {
+    state: Option<&'static str>,
+    experiment: Option<ExperimentId>,
+    dataset: Option<DatasetId>,
+}
+
+impl Wanted {
+    fn has(&self, run: &Run) -> bool {
+        self.state.is_none_or(|state| run.state.name() == state)
+            && self.experiment.is_none_or(|experiment| run.spec.experiment == experiment)
+            && self.dataset.is_none_or(|dataset| run.spec.version.dataset == dataset)
+    }
+}
+
+/// Reads the name of a state.
+///
+/// # Errors
+/// `invalid_parameter` naming all of them.
+pub fn state(text: &str) -> Result<&'static str> {
+    let found = control::STATES.into_iter().find(|state| *state == text);
+    found.ok_or_else(|| Error::parameter(format!("state is one of {}", control::STATES.join(", "))))
+}
+
+/// A sweep in a list.
+#[derive(Debug, Clone)]
+pub struct SweepLine {
+    /// The sweep.
+    pub sweep: Sweep,
+    /// The name of its model.
+    pub model: String,
+    /// How many of its runs are not over, where that was counted.
+    pub open: Option<u64>,
+}
+
+impl Services {
+    /// Up to `limit` sweeps of a model, the newest first, before the sweep `before`; and before which one the next page begins.
+    ///
+    /// # Errors
+    /// `not_found` for the model.
+    pub fn sweeps(
+        &self,
+        permit: Permit<View>,
+        model: &Name,
+        before: Option<SweepId>,
+        limit: usize,
+    ) -> Result<(Vec<SweepLine>, Option<SweepId>)> {
+        let store = &self.parts.store;
+        let id = access::model_id(store, permit, model)?;
+        let (mut found, mut before, mut looked) = (Vec::new(), before, 0);
+        loop {
+            let page = sweeps::newest(store, before, PAGE)?;
+            let is_last = page.len() < PAGE;
+            for sweep in page {
+                if found.len() == limit || looked == LOOKED_AT {
+                    return Ok((found, before));
+                }
+                (before, looked) = (Some(sweep.id), looked + 1);
+                if sweep.model == id {
+                    let open = sweeps::open_runs(store, sweep.id)?;
+                    found.push(SweepLine { sweep, model: model.as_str().to_owned(), open });
+                }
+            }
+            if is_last {
+                return Ok((found, None));
+            }
+        }
+    }
+
+    /// Up to `limit` runs, in the order of submission or against it, behind the run `after`.
+    ///
+    /// # Errors
+    /// `not_found` for what is named.
+    pub fn listed_runs(
+        &self,
+        permit: Permit<View>,
+        whose: &Whose,
+        only: &Only,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> Result<RunPage> {
+        let store = &self.parts.store;
+        let (model, list) = match whose {
+            Whose::Model(name) => {
+                let model = access::model_id(store, permit, name)?;
+                (model, Listed::OfModel(model))
+            }
+            Whose::Sweep(id) => (control::sweep(store, permit, *id)?.model, Listed::OfSweep(*id)),
+        };
+        let experiment = only.experiment.as_ref().map(|name| experiments::named(store, model, name)).transpose()?;
+        let dataset = only.dataset.as_ref().map(|name| datasets::named(store, model, name)).transpose()?;
+        let wanted = Wanted {
+            state: only.state,
+            experiment: experiment.map(|experiment| experiment.id),
+            dataset: dataset.map(|dataset| dataset.id),
+        };
+        let (mut found, mut after, mut looked) = (Vec::new(), after, 0);
+        loop {
+            let page = match only.newest_first {
+                false => runs::listed(store, list, after, PAGE)?,
+                true => runs::newest(store, list, after, PAGE)?,
+            };
+            let is_last = page.len() < PAGE;
+            for run in page {
+                // There is one more, so there is a next page.
+                if found.len() == limit || looked == LOOKED_AT {
+                    return Ok((found, after));
+                }
+                (after, looked) = (Some(run.id), looked + 1);
+                if wanted.has(&run) {
+                    found.push(view(store, run)?);
+                }
+            }
+            if is_last {
+                return Ok((found, None));
+            }
+        }
+    }
+}
