@@ -151,8 +151,13 @@ pub fn response(shape: Shape, error: &Error) -> HttpResponse {
 pub fn refusal(shape: Shape, status: StatusCode, code: &str, message: &str) -> HttpResponse {
     let request_id = request_id::current().map(|id| id.as_str().to_owned());
     let mut answer = HttpResponse::build(status);
-    let mut answer = match shape {
-        Shape::Experiments | Shape::Page => answer.json(Refusal { status: "ERROR", message, code, request_id }),
+    match shape {
+        Shape::Experiments => answer.json(Refusal { status: "ERROR", message, code, request_id }),
+        Shape::Page => {
+            let mut answer = answer.json(Refusal { status: "ERROR", message, code, request_id });
+            answer.extensions_mut().insert(Failed { code: code.to_owned(), message: message.to_owned() });
+            answer
+        }
         Shape::Test => answer.json(TestRefusal { status: "ERROR", message, code, request_id }),
         Shape::Problem => answer.content_type("application/problem+json").json(Problem {
             r#type: "about:blank",
@@ -162,11 +167,7 @@ pub fn refusal(shape: Shape, status: StatusCode, code: &str, message: &str) -> H
             code,
             request_id,
         }),
-    };
-    if shape == Shape::Page {
-        answer.extensions_mut().insert(Failed { code: code.to_owned(), message: message.to_owned() });
     }
-    answer
 }
 
 #[cfg(test)]

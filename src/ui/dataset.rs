@@ -236,7 +236,7 @@ async fn image(
 }
 
 /// The first `length` bytes of a file.
-fn pieces(file: File, length: u64) -> impl futures::Stream<Item = io::Result<Bytes>> {
+pub(super) fn pieces(file: File, length: u64) -> impl futures::Stream<Item = io::Result<Bytes>> {
     futures::stream::try_unfold((file, length), |(mut file, left)| async move {
         if left == 0 {
             return Ok(None);

@@ -8,6 +8,7 @@ use crate::domain::error::{Code, Error, Result};
 use crate::domain::experiment::HyperParameters;
 use crate::domain::ids::{ParseIdError, SweepId};
 use crate::domain::name::Name;
+use crate::domain::sweep;
 use crate::http::auth::Granted;
 use crate::http::body::Fields;
 use crate::http::error::{Shape, status};
@@ -18,6 +19,7 @@ use crate::service::Services;
 use crate::service::overview::{LastSweep, ModelView, Row, SortBy};
 use crate::service::predictions::Answer;
 use crate::service::runs::Terms;
+use crate::service::submit::Plan;
 use crate::service::trash::Target;
 use actix_multipart::Multipart;
 use actix_web::http::StatusCode;
@@ -44,7 +46,8 @@ pub(super) fn configure(routes: &mut Routes<'_>) {
     let shape = Shape::Page;
     routes.add(at("/models/{model}", shape).get(get));
     routes.add(at("/models/{model}/points.json", shape).get(points));
-    routes.add(at("/models/{model}/sweep", shape).post(sweep));
+    routes.add(at("/models/{model}/sweep", shape).post(default_sweep));
+    routes.add(at("/models/{model}/grid", shape).post(grid_sweep));
     routes.add(at("/models/{model}/experiment", shape).post(experiment));
     routes.add(at("/models/{model}/predict", shape).post(predict));
     routes.add(at("/models/{model}/cancel", shape).post(cancel));
@@ -405,7 +408,7 @@ async fn points(
     answer(outcome.await)
 }
 
-async fn sweep(
+async fn default_sweep(
     Granted(permit): Granted<Change>,
     services: Data<Services>,
     path: Path<String>,
@@ -415,6 +418,36 @@ async fn sweep(
         let name = Name::parse("model", &path)?;
         let dataset = given.optional("dataset").map(|text| Name::parse("dataset", text)).transpose()?;
         services.run_default_experiments(permit, name.clone(), dataset, Terms::default()).await?;
+        Ok(see(&format!("/models/{name}#sweep")))
+    };
+    answer(outcome.await)
+}
+
+/// The numbers of a list that somebody typed, with commas, spaces or both between them.
+fn numbers<T>(given: &Parameters, name: &str, read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
+    let parts = given.required(name)?.split([',', ' ', ';']).filter(|part| !part.is_empty());
+    let number = |part: &str| {
+        let shown: String = part.chars().take(40).collect();
+        read(part).ok_or_else(|| Error::parameter(format!("{name} has {shown:?}; enter numbers with commas between")))
+    };
+    parts.map(number).collect()
+}
+
+/// A sweep over a grid of one's own.
+async fn grid_sweep(
+    Granted(permit): Granted<Change>,
+    services: Data<Services>,
+    path: Path<String>,
+    Fields(given): Fields,
+) -> HttpResponse {
+    let outcome = async {
+        let name = Name::parse("model", &path)?;
+        let dataset = given.optional("dataset").map(|text| Name::parse("dataset", text)).transpose()?;
+        let rates: Vec<f64> = numbers(&given, "learning_rates", |text| text.parse().ok())?;
+        let layers: Vec<u32> = numbers(&given, "layers", |text| text.parse().ok())?;
+        let steps: Vec<u64> = numbers(&given, "steps", |text| text.parse().ok())?;
+        let points = sweep::Grid::new(&rates, &layers, &steps)?.points().collect();
+        services.submit(permit, name.clone(), dataset, Plan::Points(points), Terms::default()).await?;
         Ok(see(&format!("/models/{name}#sweep")))
     };
     answer(outcome.await)

@@ -169,7 +169,7 @@ impl Stage {
         };
         let dataset = if path.ends_with("/image") { "_all" } else { "d" };
         let path = path.replace("{id}", &id).replace("{model}", "m").replace("{dataset}", dataset);
-        let path = path.replace("{account}", &format!("of-page-{who}"));
+        let path = path.replace("{account}", &format!("of-page-{who}")).replace("{file:.+}", "none");
         let form = |body: &str| self.send(who, method, &path, "application/x-www-form-urlencoded", body.as_bytes());
         let image = || {
             let form = Form::new().file("file", "cat/1.png", &images::png(1)).body();
@@ -183,6 +183,7 @@ impl Stage {
             }
             ("GET", _) => self.ask(who, method, &path, None),
             (_, "/models") => form(&format!("name=page-{who}")),
+            (_, "/models/m/grid") => form("learning_rates=1&layers=1&steps=1,2"),
             (_, "/models/m/experiment") => form(&format!("name=page-{who}&learning_rate=1&layers=1&steps=1")),
             (_, "/models/m/predict" | "/models/m/datasets/d/upload") => image(),
             (_, "/models/m/delete") => form("name=another"),

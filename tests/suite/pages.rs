@@ -86,6 +86,12 @@ fn the_whole_story_goes_by_links_and_forms_alone() {
     assert!(browser.see("/queue").contains("Nothing waits."));
     assert_eq!(browser.submit("/queue/pause", ""), "/queue");
     assert!(browser.see("/queue").contains("is paused"));
+    assert_eq!(
+        browser.submit("/models/pets/grid", "learning_rates=0.1,+0.2&layers=1&steps=5&dataset=d"),
+        "/models/pets#sweep"
+    );
+    let model = browser.see("/models/pets");
+    assert!(model.contains("0.2 × 1 layer") && model.contains("2 queued"), "{model}");
     let next = browser.submit("/models/pets/experiment", "learning_rate=0.25&layers=3&steps=7&dataset=");
     assert!(browser.see(&next).contains("lr0.25_l3_s7"));
     assert_eq!(browser.submit(&format!("{next}/cancel"), ""), next);

@@ -167,6 +167,7 @@ fn complete(operation: &mut Operation, route: &Listed) {
 fn shape_name(shape: Shape) -> &'static str {
     match shape {
         Shape::Problem => "Problem",
+        // Programs are answered so on paths of pages.
         Shape::Experiments | Shape::Page => "Refusal",
         Shape::Test => "TestRefusal",
     }

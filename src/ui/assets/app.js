@@ -56,6 +56,10 @@ const live = (() => {
 const tell = () => {
   const states = $$("#sweep .facts .state").map((state) => state.textContent.trim());
   if (states.length) say(states.join(", "));
+  // With the first result come the parts that need one.
+  if (!$("#board tbody tr")) return;
+  for (const part of $$("[data-when-results][hidden]")) part.hidden = false;
+  for (const part of $$("[data-until-results]")) part.hidden = true;
 };
 
 // Images that are about to be asked about are shown, dropped ones taken.

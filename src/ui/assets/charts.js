@@ -121,7 +121,9 @@
     const points = await get(section.dataset.charts);
     if (!points.length) return;
     const draw = () => {
-      for (const box of section.querySelectorAll("[data-chart=parallel]")) parallel(box, points);
+      // What somebody has chosen stays chosen while new results come in.
+      const chosen = document.querySelector("#brushed")?.textContent;
+      for (const box of section.querySelectorAll("[data-chart=parallel]")) if (!chosen) parallel(box, points);
       for (const box of section.querySelectorAll("[data-chart=heat]")) heat(box, points);
     };
     draw();
