@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// The most changes in one batch.
-const PAGE: usize = 256;
+const PAGE: usize = 128;
 
 /// How often a run is looked for that has news and is not seen to have begun.
 const TRIES: u32 = 25;
@@ -44,9 +44,11 @@ impl Digest {
             batch.through = event.sequence;
             let run = RunId(event.subject);
             match event.kind {
-                EventKind::RunStarted => drop(digest.began.insert(run)),
+                EventKind::RunStarted => {
+                    digest.began.insert(run);
+                }
                 EventKind::RunSucceeded | EventKind::RunFailed | EventKind::RunCancelled | EventKind::RunRequeued => {
-                    drop(digest.ended.insert(run))
+                    digest.ended.insert(run);
                 }
                 EventKind::RunSubmitted | EventKind::RunCancelRequested | EventKind::RunPrioritised => {}
                 EventKind::SweepSubmitted | EventKind::SweepFinished => {
