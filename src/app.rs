@@ -157,7 +157,7 @@ impl Server {
         let handle = Handle::default();
 
         let news = Arc::new(News::default());
-        let jobs = Jobs::new(&config, &store, &blobs, &children, runtime, &handle, &mark, news.clone());
+        let jobs = Jobs::new(&config, &store, &blobs, &children, runtime, &mark, (&handle, news.clone()));
         let parts = scheduler::Parts {
             store: store.clone(),
             executor: jobs.pool,
@@ -398,9 +398,8 @@ impl Jobs {
         blobs: &Arc<dyn BlobStore>,
         children: &Children,
         runtime: &tokio::runtime::Handle,
-        handle: &Handle,
         mark: &str,
-        progress: Arc<dyn Progress>,
+        (handle, progress): (&Handle, Arc<dyn Progress>),
     ) -> Self {
         let folders = RunFolders::new(config.data_dir.join(care::RUNS), config.data_dir.join(care::LOGS));
         let threads = config.cores / config.concurrency;

@@ -42,7 +42,10 @@ impl Form {
 }
 
 /// The next part of a form, or the next piece of a part.
-async fn next<S, T>(stream: &mut S) -> Result<Option<T>>
+///
+/// # Errors
+/// `invalid_body`, `request_timeout`.
+pub async fn next<S, T>(stream: &mut S) -> Result<Option<T>>
 where
     S: Stream<Item = std::result::Result<T, MultipartError>> + Unpin,
 {

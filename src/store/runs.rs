@@ -208,7 +208,10 @@ const MOST_IDS: u64 = 1 << 16;
 
 /// Up to `limit` ids that end the keys of a list, before the id `before`, the newest first. Keys are read forwards only.
 pub(super) fn newest_ids(reader: &impl Read, list: &Key, before: Option<u64>, limit: usize) -> Result<Vec<u64>> {
-    let mut end = before.map_or(reader.counter("last_id")?.saturating_add(1), |id| id);
+    let mut end = match before {
+        Some(id) => id,
+        None => reader.counter("last_id")?.saturating_add(1),
+    };
     let mut width = FIRST_IDS;
     let mut found = Vec::new();
     while end > 0 && found.len() < limit {

@@ -117,6 +117,10 @@ impl Stage {
             ("GET", "/api/v1/runs" | "/api/v1/sweeps") => query("model=m"),
             ("POST", "/api/v1/runs") => body("{\"model\":\"m\",\"experiment\":\"default_1\"}"),
             ("POST", "/api/v1/sweeps") => body("{\"model\":\"m\"}"),
+            (_, path) if path.ends_with("/predictions") => {
+                let form = Form::new().file("file", "1.png", &images::png(1));
+                self.send(who, method, path, &client::form_type(), &form.body())
+            }
             (_, path) if path.ends_with("/artifacts/{name}") => {
                 self.ask(who, method, &path.replace("{name}", "kept"), None)
             }

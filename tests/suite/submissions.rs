@@ -1,7 +1,7 @@
 //! What a client submits under `/api/v1`, and what it reads of it: lists, the best, the order, curves, parts of logs, files.
 
 use crate::harness::client::{Answer, request};
-use crate::harness::{Server, Yard, wait_until};
+use crate::harness::{Form, Server, Yard, images, wait_until};
 use serde_json::{Value, json};
 
 fn post(server: &Server, path: &str, body: &Value) -> Answer {
@@ -94,7 +94,7 @@ fn results_are_read_in_order_and_taken_away() {
     server.create_model("m");
     server.get("/api/v1/models/m/best", &[]).problem(409);
     server.create_dataset("m", "d");
-    server.upload("m", "d", "cat.1.png", &crate::harness::images::png(1));
+    server.upload("m", "d", "cat.1.png", &images::png(1));
     server.sweep("m");
     server.train("m", "default_3", "d");
     server.idle();
@@ -193,4 +193,48 @@ fn curves_logs_and_files_of_a_run_are_read_in_part() {
         server.get(&path(&format!("/artifacts/{name}")), &[]).problem(404);
     }
     wait_until("an idle server", || server.queue() == (0, 0));
+}
+
+#[test]
+fn many_images_are_asked_about_at_once() {
+    let yard =
+        Yard::new().one_experiment().test("echo accuracy=0.9 label=cat").set("server", "max_upload_bytes", 100_000);
+    let server = yard.start();
+    server.model_with_image("m");
+    let form = |files: &[(&str, Vec<u8>)]| {
+        let form = files.iter().fold(Form::new(), |form, (name, bytes)| form.file("file", name, bytes));
+        server.post("/api/v1/models/m/predictions", &form)
+    };
+    let good = || images::png(1);
+    form(&[("a.png", good())]).problem(409);
+    server.trained("m", "default_1", "");
+    let files = [
+        ("a.png", good()),
+        ("b.txt", b"no image".to_vec()),
+        ("c.png", vec![7; 150_000]),
+        ("d.png", images::large_png(70_000)),
+    ];
+    let answer = form(&files).ok();
+    let told: Vec<(&str, bool, &Value)> = answer["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["file"].as_str().unwrap(), one["prediction"].is_object(), &one["error"]["code"]))
+        .collect();
+    let code = |code: &str| json!(code);
+    assert_eq!(
+        told,
+        [
+            ("a.png", true, &Value::Null),
+            ("b.txt", false, &code("not_an_image")),
+            ("c.png", false, &code("too_large")),
+            ("d.png", true, &Value::Null)
+        ]
+    );
+    assert_eq!(answer["data"][0]["prediction"]["accuracy"], "0.9");
+    assert!(yard.unfinished().is_empty());
+    form(&[]).problem(400);
+    let many: Vec<(&str, Vec<u8>)> = (0..101).map(|_| ("a.txt", vec![1])).collect();
+    assert!(form(&many).problem(400).contains("100"));
+    assert!(server.post("/api/v1/models/none/predictions", &Form::new()).problem(404).contains("none"));
 }

@@ -174,7 +174,7 @@ fn shape_name(shape: Shape) -> &'static str {
 }
 
 /// Every way in which something goes wrong, in each of the shapes.
-const ERRORS: [(u16, &str); 17] = [
+const ERRORS: [(u16, &str); 18] = [
     (400, "A parameter or the body is not what the call takes"),
     (401, "No credential, or a wrong one"),
     (403, "The one who asks may not"),
@@ -184,6 +184,7 @@ const ERRORS: [(u16, &str); 17] = [
     (412, "It has changed since the revision in If-Match"),
     (413, "The body is larger than a limit"),
     (415, "The bytes are no image that this server takes"),
+    (416, "There is nothing in that range"),
     (421, "The server is not known by the name in the Host header"),
     (422, "The Idempotency-Key came with another request before"),
     (429, "Too many requests; Retry-After says when to try again"),

@@ -32,8 +32,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
-/// How many batches a follower may be behind; then it is told no more and has to begin anew.
-const BEHIND: usize = 256;
+/// How many batches a follower may be behind; then it is cut off, and comes again. All of them are kept for the slowest.
+const BEHIND: usize = 128;
 
 /// How often batches are made at the most; less often for a crowd, since each wakes everybody.
 const PACE: Duration = Duration::from_millis(40);

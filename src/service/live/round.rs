@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// The most changes in one batch.
-const PAGE: usize = 256;
+const PAGE: usize = 128;
 
 /// How often a run is looked for that has news and is not seen to have begun.
 const TRIES: u32 = 25;

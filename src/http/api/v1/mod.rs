@@ -5,6 +5,7 @@ mod audit;
 mod events;
 mod maintenance;
 mod page;
+mod predictions;
 mod queue;
 mod results;
 mod run_files;
@@ -33,6 +34,7 @@ pub fn configure(routes: &mut Routes<'_>) {
     audit::configure(routes);
     events::configure(routes);
     maintenance::configure(routes);
+    predictions::configure(routes);
     queue::configure(routes);
     results::configure(routes);
     run_files::configure(routes);
@@ -52,6 +54,7 @@ pub fn docs() -> Vec<OpenApi> {
         audit::Docs::openapi(),
         events::Docs::openapi(),
         maintenance::Docs::openapi(),
+        predictions::Docs::openapi(),
         queue::Docs::openapi(),
         results::Docs::openapi(),
         run_files::Docs::openapi(),

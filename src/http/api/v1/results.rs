@@ -99,7 +99,7 @@ fn written(rank: &Rank) -> String {
 
 fn rank(text: &str) -> Result<Rank> {
     let wrong = || Error::parameter("cursor must be the next_cursor of an earlier page");
-    if text.len() > 128 || text.len() % 2 != 0 || !text.is_ascii() {
+    if text.len() > 128 || !text.len().is_multiple_of(2) || !text.is_ascii() {
         return Err(wrong());
     }
     let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| wrong());
