@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod accuracy;
+pub mod answer;
 pub mod blob;
 pub mod dataset;
 pub mod error;
@@ -15,6 +16,7 @@ pub mod mail;
 pub mod model;
 pub mod name;
 pub mod prediction;
+pub mod reference;
 pub mod result;
 pub mod run;
 pub mod run_files;

@@ -5,12 +5,15 @@
 
 mod access;
 pub mod accounts;
+pub mod answers;
 pub mod audit;
 pub mod care;
+pub mod catalogue;
 pub mod control;
 pub mod datasets;
 pub mod experiments;
 pub mod figures;
+pub mod gallery;
 pub mod images;
 pub mod models;
 pub mod predictions;
@@ -19,6 +22,7 @@ pub mod runs;
 pub mod status;
 pub mod trash;
 mod turns;
+pub mod versions;
 pub mod webhooks;
 
 use crate::blob::BlobStore;
@@ -94,6 +98,8 @@ pub struct Services {
     stopping: AtomicBool,
     /// Held for reading from before bytes are stored until their record is: who removes bytes holds it for writing.
     storing: Arc<RwLock<()>>,
+    /// Requests with keys of their own that are being done.
+    underway: answers::Underway,
     /// The turn of whoever cares for all of the data.
     care: Arc<Semaphore>,
 }
@@ -107,6 +113,7 @@ impl Services {
             uploads,
             stopping: AtomicBool::new(false),
             storing: Arc::default(),
+            underway: answers::Underway::default(),
             care: Arc::new(Semaphore::new(1)),
         }
     }

@@ -2,7 +2,13 @@
 
 mod accounts;
 mod audit;
+mod conditions;
+mod datasets;
+mod experiments;
+mod fields;
+mod images;
 mod maintenance;
+mod models;
 mod page;
 mod queue;
 mod runs;
@@ -11,6 +17,7 @@ mod shares;
 mod sweeps;
 mod tokens;
 mod trash;
+mod versions;
 mod webhooks;
 
 use crate::domain::error::Result;
@@ -28,7 +35,11 @@ use utoipa::openapi::OpenApi;
 pub fn configure(routes: &mut Routes<'_>) {
     accounts::configure(routes);
     audit::configure(routes);
+    datasets::configure(routes);
+    experiments::configure(routes);
+    images::configure(routes);
     maintenance::configure(routes);
+    models::configure(routes);
     queue::configure(routes);
     runs::configure(routes);
     session::configure(routes);
@@ -36,6 +47,7 @@ pub fn configure(routes: &mut Routes<'_>) {
     sweeps::configure(routes);
     tokens::configure(routes);
     trash::configure(routes);
+    versions::configure(routes);
     webhooks::configure(routes);
 }
 
@@ -44,7 +56,11 @@ pub fn docs() -> Vec<OpenApi> {
     vec![
         accounts::Docs::openapi(),
         audit::Docs::openapi(),
+        datasets::Docs::openapi(),
+        experiments::Docs::openapi(),
+        images::Docs::openapi(),
         maintenance::Docs::openapi(),
+        models::Docs::openapi(),
         queue::Docs::openapi(),
         runs::Docs::openapi(),
         session::Docs::openapi(),
@@ -52,6 +68,7 @@ pub fn docs() -> Vec<OpenApi> {
         sweeps::Docs::openapi(),
         tokens::Docs::openapi(),
         trash::Docs::openapi(),
+        versions::Docs::openapi(),
         webhooks::Docs::openapi(),
     ]
 }

@@ -198,7 +198,7 @@ fn last_lines(bytes: &[u8]) -> Vec<String> {
 }
 
 /// Opens a file of a run; one that printed nothing has none.
-fn open(path: PathBuf) -> io::Result<Option<File>> {
+pub(super) fn open(path: PathBuf) -> io::Result<Option<File>> {
     match File::open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -252,7 +252,7 @@ fn plain(content_type: &'static str) -> HttpResponseBuilder {
 }
 
 /// The first `length` bytes of a file, which may be growing.
-fn pieces(file: File, length: u64) -> impl futures::Stream<Item = io::Result<Bytes>> {
+pub(super) fn pieces(file: File, length: u64) -> impl futures::Stream<Item = io::Result<Bytes>> {
     futures::stream::try_unfold((file, length), |(mut file, left)| async move {
         if left == 0 {
             return Ok(None);
