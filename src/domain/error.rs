@@ -25,6 +25,10 @@ pub enum Code {
     NoImages,
     /// The thing is in a state that does not allow the call.
     Conflict,
+    /// The thing has changed since the client saw it.
+    Stale,
+    /// The key of an earlier request came with another one.
+    KeyReused,
     /// The upload is larger than a limit.
     TooLarge,
     /// The bytes are no image that this server takes.
@@ -47,7 +51,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, for documentation and tests.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::InvalidParameter,
         Self::InvalidBody,
         Self::Unauthenticated,
@@ -57,6 +61,8 @@ impl Code {
         Self::NoResults,
         Self::NoImages,
         Self::Conflict,
+        Self::Stale,
+        Self::KeyReused,
         Self::TooLarge,
         Self::NotAnImage,
         Self::FetchFailed,
@@ -80,6 +86,8 @@ impl Code {
             Self::NoResults => "no_results",
             Self::NoImages => "no_images",
             Self::Conflict => "conflict",
+            Self::Stale => "stale",
+            Self::KeyReused => "key_reused",
             Self::TooLarge => "too_large",
             Self::NotAnImage => "not_an_image",
             Self::FetchFailed => "fetch_failed",

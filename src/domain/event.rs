@@ -82,10 +82,18 @@ pub enum EventKind {
     Restored = 27,
     /// Something was removed for good.
     Purged = 28,
+    /// A model's name or description was changed.
+    ModelChanged = 29,
+    /// A dataset's name was changed.
+    DatasetChanged = 30,
+    /// An experiment's name was changed.
+    ExperimentChanged = 31,
+    /// Images of a dataset got other labels.
+    ImagesRelabelled = 32,
 }
 
 impl EventKind {
-    const ALL: [Self; 28] = [
+    const ALL: [Self; 32] = [
         Self::ModelCreated,
         Self::DatasetCreated,
         Self::ExperimentCreated,
@@ -114,6 +122,10 @@ impl EventKind {
         Self::Trashed,
         Self::Restored,
         Self::Purged,
+        Self::ModelChanged,
+        Self::DatasetChanged,
+        Self::ExperimentChanged,
+        Self::ImagesRelabelled,
     ];
 
     /// Its name.
@@ -147,6 +159,10 @@ impl EventKind {
             Self::Trashed => "trashed",
             Self::Restored => "restored",
             Self::Purged => "purged",
+            Self::ModelChanged => "model_changed",
+            Self::DatasetChanged => "dataset_changed",
+            Self::ExperimentChanged => "experiment_changed",
+            Self::ImagesRelabelled => "images_relabelled",
         }
     }
 
@@ -168,9 +184,11 @@ impl EventKind {
     /// The id of the thing that changed, as it is written; nothing where the kind names none.
     pub fn subject(self, id: u64) -> Option<String> {
         Some(match self {
-            Self::ModelCreated => ModelId(id).to_string(),
-            Self::DatasetCreated | Self::ImageAdded => DatasetId(id).to_string(),
-            Self::ExperimentCreated => ExperimentId(id).to_string(),
+            Self::ModelCreated | Self::ModelChanged => ModelId(id).to_string(),
+            Self::DatasetCreated | Self::DatasetChanged | Self::ImageAdded | Self::ImagesRelabelled => {
+                DatasetId(id).to_string()
+            }
+            Self::ExperimentCreated | Self::ExperimentChanged => ExperimentId(id).to_string(),
             Self::SweepSubmitted | Self::SweepFinished => SweepId(id).to_string(),
             Self::WebhookCreated | Self::WebhookRemoved => WebhookId(id).to_string(),
             Self::RunSubmitted

@@ -89,6 +89,22 @@ pub struct HyperParameters {
 }
 
 impl HyperParameters {
+    /// Checks the three as a program gave them.
+    ///
+    /// # Errors
+    /// `invalid_parameter` naming the first that is wrong.
+    pub fn new(learning_rate: f64, layers: u64, steps: u64) -> Result<Self> {
+        let within = |parameter: &str, value: u64, most: u64| match value {
+            1.. if value <= most => Ok(value),
+            _ => Err(Error::parameter(format!("{parameter} is {value}; give a whole number from 1 to {most}"))),
+        };
+        Ok(Self {
+            learning_rate: LearningRate::new(learning_rate)?,
+            layers: u32::try_from(within("layers", layers, u64::from(MAX_LAYERS))?).unwrap_or(MAX_LAYERS),
+            steps: within("steps", steps, MAX_STEPS)?,
+        })
+    }
+
     /// Reads the three as a client wrote them.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod accuracy;
+pub mod answer;
 pub mod blob;
 pub mod dataset;
 pub mod error;
@@ -16,6 +17,7 @@ pub mod model;
 pub mod name;
 pub mod prediction;
 pub mod progress;
+pub mod reference;
 pub mod result;
 pub mod run;
 pub mod run_files;

@@ -1,6 +1,7 @@
 //! What every record carries: whose it is, which edition it is, when it changed.
 
 use super::account::Actor;
+use super::error::{Code, Error, Result};
 use super::ids::{AccountId, ProjectId};
 
 /// Milliseconds since the Unix epoch, UTC.
@@ -12,6 +13,10 @@ pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Timestamp;
 }
+
+/// The revisions that a client takes a record to have; nothing where it does not care.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Seen(pub Option<Vec<u64>>);
 
 /// Ownership and history of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +45,20 @@ impl Stamp {
             created_at: now,
             updated_at: now,
             trashed_at: None,
+        }
+    }
+
+    /// Refuses a change of an edition that the client has not seen.
+    ///
+    /// # Errors
+    /// `stale`.
+    pub fn check(&self, seen: &Seen) -> Result<()> {
+        match &seen.0 {
+            Some(revisions) if !revisions.contains(&self.revision) => {
+                let message = format!("this has changed since: it has revision {} now; read it again", self.revision);
+                Err(Error::new(Code::Stale, message))
+            }
+            _ => Ok(()),
         }
     }
 

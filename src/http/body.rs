@@ -10,7 +10,8 @@ use actix_web::{FromRequest, HttpRequest, web};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 
 /// The largest JSON body, in bytes.
 pub const MAX_JSON: usize = 64 << 10;
@@ -27,10 +28,20 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
         let bytes = Bytes::from_request(request, payload);
         async move {
             let refused = |error| Refused { shape, error };
-            let bytes = bytes.await.map_err(|error| refused(unread(&error)))?;
-            read(&bytes).map(Json).map_err(refused)
+            let bytes = read_bytes(bytes.await).map_err(refused)?;
+            Self::parse(&bytes).map_err(refused)
         }
         .boxed_local()
+    }
+}
+
+impl<T: DeserializeOwned> Json<T> {
+    /// Reads a body that has come.
+    ///
+    /// # Errors
+    /// `invalid_body` naming what is wrong.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        read(bytes).map(Self)
     }
 }
 
@@ -46,7 +57,7 @@ impl<T: DeserializeOwned + Default + 'static> FromRequest for OptionalJson<T> {
         let bytes = Bytes::from_request(request, payload);
         async move {
             let refused = |error| Refused { shape, error };
-            let bytes = bytes.await.map_err(|error| refused(unread(&error)))?;
+            let bytes = read_bytes(bytes.await).map_err(refused)?;
             if bytes.is_empty() { Ok(Self(T::default())) } else { read(&bytes).map(Self).map_err(refused) }
         }
         .boxed_local()
@@ -73,6 +84,25 @@ impl FromRequest for Fields {
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(bytes).map_err(|error| Error::new(Code::InvalidBody, format!("the JSON body: {error}")))
+}
+
+/// Reads a whole number; `38.0` is one too, as JSON has it.
+///
+/// # Errors
+/// What the deserializer says of anything else.
+pub fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let number = serde_json::Number::deserialize(deserializer)?;
+    let fraction = number.as_f64().filter(|value| value.fract() == 0.0 && (0.0..9e15).contains(value));
+    let value = number.as_u64().or_else(|| fraction.map(|value| value as u64));
+    value.ok_or_else(|| D::Error::custom(format!("{number} is no whole number from 0")))
+}
+
+/// The bytes of a body, or why they did not come.
+///
+/// # Errors
+/// `too_large`, `request_timeout`, `invalid_body`.
+pub fn read_bytes(bytes: Result<Bytes, actix_web::Error>) -> Result<Bytes, Error> {
+    bytes.map_err(|error| unread(&error))
 }
 
 fn unread(error: &actix_web::Error) -> Error {

@@ -119,6 +119,8 @@ pub fn status(code: Code) -> StatusCode {
         Code::Forbidden => StatusCode::FORBIDDEN,
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::AlreadyExists | Code::NoResults | Code::NoImages | Code::Conflict => StatusCode::CONFLICT,
+        Code::Stale => StatusCode::PRECONDITION_FAILED,
+        Code::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::NotAnImage => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::FetchFailed | Code::PredictionFailed => StatusCode::BAD_GATEWAY,

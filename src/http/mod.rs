@@ -13,6 +13,7 @@ mod experiments_api;
 pub mod form;
 mod gate;
 mod health;
+mod keyed;
 pub mod limits;
 mod metrics;
 mod openapi;

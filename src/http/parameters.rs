@@ -48,6 +48,18 @@ impl Parameters {
         }
     }
 
+    /// True or false; false where it is left out.
+    ///
+    /// # Errors
+    /// `invalid_parameter` where it is neither.
+    pub fn flag(&self, name: &str) -> Result<bool> {
+        match self.optional(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Error::parameter(format!("{name} is true or false"))),
+        }
+    }
+
     /// A name that has to be there.
     ///
     /// # Errors

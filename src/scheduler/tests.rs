@@ -7,7 +7,7 @@ use crate::domain::dataset::{Dataset, DatasetVersion, Digest, VersionNumber};
 use crate::domain::experiment::{Experiment, HyperParameters};
 use crate::domain::ids::{DatasetId, ExperimentId, ModelId, RunId};
 use crate::domain::job::{Ending, Job, JobRun, MemoryWait, NoSharing, Room, RunEvent, Sharing};
-use crate::domain::model::Model;
+use crate::domain::model::{Description, Model};
 use crate::domain::name::Name;
 use crate::domain::run::{MAX_CRASHES, Outcome, Run, RunSpec, RunState};
 use crate::domain::stamp::{Clock, Stamp, Timestamp};
@@ -217,6 +217,7 @@ fn submit(tx: &mut crate::store::Tx<'_>, model: u64, steps: u64) -> crate::domai
         stamp: stamp.clone(),
         name: Name::parse("m", &format!("m{model}"))?,
         all_images: dataset_id,
+        description: Description::default(),
         experiments: 0,
     });
     let experiment = ExperimentId(tx.next_id()?);

@@ -2,12 +2,15 @@
 //!
 //! What an actor may not even look at is answered as if it were not there.
 
-use crate::domain::account::{Access, Permit, Right, Role};
+use crate::domain::account::{Access, Permit, Right, Role, View};
+use crate::domain::dataset::Dataset;
 use crate::domain::error::{Code, Error, Result};
-use crate::domain::ids::ModelId;
+use crate::domain::experiment::Experiment;
+use crate::domain::ids::{DatasetId, ExperimentId, ModelId};
 use crate::domain::model::Model;
 use crate::domain::name::Name;
-use crate::store::{Read, models, shares};
+use crate::domain::reference::Reference;
+use crate::store::{Read, datasets, experiments, models, shares};
 
 /// The model with this name, if the actor may do with it what the permit is for.
 ///
@@ -16,6 +19,63 @@ use crate::store::{Read, models, shares};
 pub fn model<A: Access>(reader: &impl Read, permit: Permit<A>, name: &Name) -> Result<Model> {
     let model = models::named(reader, permit.actor().project, name)?;
     if allows(reader, permit, &model)? { Ok(model) } else { Err(models::unknown(name)) }
+}
+
+/// The same for a model that is called by its name or its id.
+///
+/// # Errors
+/// As [`model`].
+pub fn called<A: Access>(reader: &impl Read, permit: Permit<A>, reference: &Reference<ModelId>) -> Result<Model> {
+    let id = match reference {
+        Reference::Name(name) => return model(reader, permit, name),
+        Reference::Id(id) => *id,
+    };
+    match models::get(reader, id)? {
+        Some(model)
+            if model.stamp.trashed_at.is_none()
+                && model.stamp.project == permit.actor().project
+                && allows(reader, permit, &model)? =>
+        {
+            Ok(model)
+        }
+        _ => Err(Error::not_found(format_args!("there is no model {id}"))),
+    }
+}
+
+/// An experiment of a model, called by its name or its id.
+///
+/// # Errors
+/// `not_found` naming it.
+pub fn experiment(reader: &impl Read, model: ModelId, reference: &Reference<ExperimentId>) -> Result<Experiment> {
+    let id = match reference {
+        Reference::Name(name) => return experiments::named(reader, model, name),
+        Reference::Id(id) => *id,
+    };
+    experiments::get(reader, id)?
+        .filter(|found| found.model == model && found.stamp.trashed_at.is_none())
+        .ok_or_else(|| Error::not_found(format_args!("the model has no experiment {id}")))
+}
+
+/// A dataset of a model, called by its name or its id.
+///
+/// # Errors
+/// `not_found` naming it.
+pub fn dataset(reader: &impl Read, model: ModelId, reference: &Reference<DatasetId>) -> Result<Dataset> {
+    let id = match reference {
+        Reference::Name(name) => return datasets::named(reader, model, name),
+        Reference::Id(id) => *id,
+    };
+    datasets::get(reader, id)?
+        .filter(|found| found.model == model && found.name.is_some() && found.stamp.trashed_at.is_none())
+        .ok_or_else(|| Error::not_found(format_args!("the model has no dataset {id}")))
+}
+
+/// True if the actor may look at this model.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn shows(reader: &impl Read, permit: Permit<View>, model: &Model) -> Result<bool> {
+    Ok(model.stamp.project == permit.actor().project && allows(reader, permit, model)?)
 }
 
 /// The id of the model with this name; cheaper than [`model`] for those who may do everything.

@@ -6,8 +6,9 @@ use crate::domain::account::{Change, Permit};
 use crate::domain::dataset::{Dataset, DatasetVersion};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
-use crate::domain::ids::DatasetId;
+use crate::domain::ids::{DatasetId, ModelId};
 use crate::domain::name::Name;
+use crate::domain::reference::Reference;
 use crate::domain::stamp::Stamp;
 use crate::store::datasets;
 
@@ -20,18 +21,18 @@ impl Services {
     pub async fn create_dataset(
         &self,
         permit: Permit<Change>,
-        model: Name,
+        model: Reference<ModelId>,
         name: Name,
-        from: Option<Name>,
+        from: Option<Reference<DatasetId>>,
     ) -> Result<DatasetId> {
         let (actor, now) = (permit.actor(), self.now());
         let write = self.parts.store.write(move |tx| {
-            let model = access::model(tx, permit, &model)?;
+            let model = access::called(tx, permit, &model)?;
             if datasets::id_of(tx, model.id, &name)?.is_some() {
                 let message = format!("a dataset named `{name}` exists already in this model; choose another name");
                 return Err(Error::new(Code::AlreadyExists, message));
             }
-            let source = from.map(|from| datasets::named(tx, model.id, &from)).transpose()?;
+            let source = from.map(|from| access::dataset(tx, model.id, &from)).transpose()?;
             let id = DatasetId(tx.next_id()?);
             let mut dataset = empty_dataset(id, model.id, Some(name), Stamp::new(actor, now));
             if let Some(source) = source {

@@ -7,6 +7,7 @@ use crate::domain::event::EventKind;
 use crate::domain::experiment::{Experiment, HyperParameters};
 use crate::domain::ids::{ExperimentId, ModelId};
 use crate::domain::name::Name;
+use crate::domain::reference::Reference;
 use crate::domain::stamp::{Stamp, Timestamp};
 use crate::store::{Tx, experiments, models};
 
@@ -18,13 +19,13 @@ impl Services {
     pub async fn create_experiment(
         &self,
         permit: Permit<Change>,
-        model: Name,
+        model: Reference<ModelId>,
         name: Name,
         parameters: HyperParameters,
     ) -> Result<ExperimentId> {
         let (actor, now) = (permit.actor(), self.now());
         let write = self.parts.store.write(move |tx| {
-            let mut model = access::model(tx, permit, &model)?;
+            let mut model = access::called(tx, permit, &model)?;
             if experiments::id_of(tx, model.id, &name)?.is_some() {
                 let message = format!("an experiment named `{name}` exists already in this model; choose another name");
                 return Err(Error::new(Code::AlreadyExists, message));

@@ -1,166 +1,183 @@
-//! Images as they lie in a dataset: a page of them, one of them, how many there are of each class.
+//! The images of models and datasets: listed, sent, and given other labels.
 
+use super::catalogue::dataset_of;
+use super::images::enter;
 use super::{Services, access};
-use crate::domain::account::{Permit, View};
-use crate::domain::blob::Blob;
-use crate::domain::dataset::{Dataset, DatasetVersion, Entry, ManifestCursor, Manifests};
+use crate::domain::account::{Change, Permit, View};
+use crate::domain::blob::{Blob, ContentHash};
+use crate::domain::dataset::{Dataset, DatasetVersion, Entry, ManifestCursor, VersionNumber};
 use crate::domain::error::{Code, Error, Result};
-use crate::domain::name::{ImageName, Label, Name};
-use crate::store::{Store, blobs, datasets, manifests};
-use std::collections::BTreeMap;
+use crate::domain::event::EventKind;
+use crate::domain::ids::{DatasetId, ModelId};
+use crate::domain::name::{ImageName, Label};
+use crate::domain::reference::Reference;
+use crate::domain::stamp::Seen;
+use crate::store::{Read, blobs, datasets, listing, manifests};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 
-/// Entries read at once.
-const PAGE: usize = 1000;
+pub use crate::store::listing::{Placed, Wanted};
 
-/// Entries that one page looks at, where it shows one class alone.
-const LOOKED_AT: usize = 20_000;
+/// The most labels that one call changes: they become durable at once, or not at all.
+pub const MAX_CHANGES: usize = 200;
 
-/// Versions whose classes are remembered.
-const REMEMBERED: usize = 16;
-
-/// The most classes that are counted one by one.
-const CLASSES: usize = 1000;
-
-/// How many images of each class a version holds, by the class's name; nothing for those without one.
-pub type Balance = BTreeMap<Option<String>, u64>;
-
-/// What was counted lately. A version never changes, so what was counted stays true.
-#[derive(Debug, Default)]
-pub struct Balances(Mutex<Vec<(DatasetVersion, Arc<Balance>)>>);
-
-impl Balances {
-    fn get(&self, version: DatasetVersion) -> Option<Arc<Balance>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().find(|(of, _)| *of == version).map(|(_, balance)| Arc::clone(balance))
-    }
-
-    fn keep(&self, version: DatasetVersion, balance: &Arc<Balance>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REMEMBERED {
-            known.remove(0);
-        }
-        known.push((version, Arc::clone(balance)));
-    }
-}
-
-/// A page of a dataset's images.
+/// Whose images, and of which state.
 #[derive(Debug, Clone)]
-pub struct Gallery {
-    /// The dataset.
-    pub dataset: Dataset,
-    /// Some of its images.
-    pub entries: Vec<Entry>,
-    /// Where to go on.
-    pub next: Option<ManifestCursor>,
+pub struct Source {
+    /// The model.
+    pub model: Reference<ModelId>,
+    /// One of its datasets; without one, all of its images.
+    pub dataset: Option<Reference<DatasetId>>,
+    /// A version of it; without one, the newest.
+    pub version: Option<u64>,
 }
 
-/// Which images a page shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Shown {
-    /// All.
-    All,
-    /// Those of one class, or those without one.
-    Only(Option<Label>),
+/// An image in a list.
+#[derive(Debug)]
+pub struct ImageView {
+    /// The image and where it stands.
+    pub placed: Placed,
+    /// What is known of its bytes.
+    pub blob: Option<Blob>,
+}
+
+/// An image's bytes.
+#[derive(Debug)]
+pub struct Content {
+    /// What is known of them.
+    pub blob: Blob,
+    /// Where they lie.
+    pub path: PathBuf,
+}
+
+/// Another label for an image.
+#[derive(Debug, Clone)]
+pub struct Relabelling {
+    /// The label that it has.
+    pub label: Option<Label>,
+    /// Its name.
+    pub name: ImageName,
+    /// The label that it is to have.
+    pub new_label: Option<Label>,
 }
 
 impl Services {
-    /// The dataset with this name; without a name that of all images.
+    /// Up to `limit` images after `after`, and where to go on.
     ///
     /// # Errors
-    /// `not_found` for what was named.
-    pub fn dataset(&self, permit: Permit<View>, model: &Name, name: Option<&Name>) -> Result<Dataset> {
-        let store = &self.parts.store;
-        let model = access::model(store, permit, model)?;
-        match name {
-            Some(name) => datasets::named(store, model.id, name),
-            None => datasets::must_get(store, model.all_images),
-        }
-    }
-
-    /// Up to `limit` images of a dataset as it is now, in the order in which they were added.
-    ///
-    /// # Errors
-    /// `not_found` for what was named.
-    pub fn gallery(
+    /// `not_found` for what was named; `invalid_parameter` for a cursor of another list.
+    pub fn images(
         &self,
         permit: Permit<View>,
-        model: &Name,
-        name: Option<&Name>,
-        shown: &Shown,
+        source: &Source,
+        wanted: &Wanted,
         after: Option<ManifestCursor>,
         limit: usize,
-    ) -> Result<Gallery> {
-        let dataset = self.dataset(permit, model, name)?;
-        let version = dataset.head_version();
-        let Shown::Only(label) = shown else {
-            let page = self.parts.store.page(version, after, limit)?;
-            return Ok(Gallery { dataset, entries: page.entries, next: page.next });
-        };
-        let (mut entries, mut after, mut looked_at) = (Vec::new(), after, 0);
-        loop {
-            // A page of as many as are still wanted never goes past the last one that is shown.
-            let page = self.parts.store.page(version, after, limit - entries.len())?;
-            looked_at += page.entries.len();
-            entries.extend(page.entries.into_iter().filter(|entry| entry.label == *label));
-            after = page.next;
-            if after.is_none() || entries.len() >= limit || looked_at >= LOOKED_AT {
-                return Ok(Gallery { dataset, entries, next: after });
-            }
-        }
+    ) -> Result<(Vec<ImageView>, Option<ManifestCursor>)> {
+        let store = &self.parts.store;
+        let (_, version) = state(store, permit, source)?;
+        let (placed, next) = listing::page(store, version, wanted, after, limit)?;
+        let view = |placed: Placed| Ok(ImageView { blob: blobs::get(store, placed.entry.hash)?, placed });
+        Ok((placed.into_iter().map(view).collect::<Result<_>>()?, next))
     }
 
-    /// How many images of each class a dataset holds now. The first to ask of a version reads all of it.
-    ///
-    /// # Errors
-    /// `internal` where the store cannot be read.
-    pub async fn balance(&self, dataset: &Dataset) -> Result<Arc<Balance>> {
-        let version = dataset.head_version();
-        if let Some(known) = self.balances.get(version) {
-            return Ok(known);
-        }
-        let store = self.parts.store.clone();
-        let counted = tokio::task::spawn_blocking(move || count(&store, version));
-        let counted = Arc::new(counted.await.map_err(Error::internal)??);
-        self.balances.keep(version, &counted);
-        Ok(counted)
-    }
-
-    /// An image of a dataset: where its bytes lie, and what is known of them.
+    /// Where the bytes of an image lie. With a `hash`, only where it has those bytes.
     ///
     /// # Errors
     /// `not_found` for what was named.
-    pub fn image(
+    pub fn image_content(
         &self,
         permit: Permit<View>,
-        model: &Name,
-        dataset: Option<&Name>,
+        source: &Source,
         label: Option<&Label>,
         name: &ImageName,
-    ) -> Result<(PathBuf, Blob)> {
-        let dataset = self.dataset(permit, model, dataset)?;
-        let gone = || Error::new(Code::NotFound, "the dataset has no such image now; an older version may have it");
-        let entry = manifests::find(&self.parts.store, &dataset, label, name)?.ok_or_else(gone)?;
-        let blob = blobs::get(&self.parts.store, entry.hash)?.ok_or_else(gone)?;
-        Ok((self.parts.blobs.path(entry.hash), blob))
+        hash: Option<ContentHash>,
+    ) -> Result<Content> {
+        let store = &self.parts.store;
+        let (dataset, version) = state(store, permit, source)?;
+        let entry = manifests::find_in(store, version, dataset.base, label, name)?
+            .filter(|entry| hash.is_none_or(|hash| entry.hash == hash))
+            .ok_or_else(|| no_image(name, label))?;
+        let blob = blobs::get(store, entry.hash)?;
+        let blob = blob.ok_or_else(|| Error::internal(format!("the image {} is not stored", entry.hash)))?;
+        Ok(Content { path: self.parts.blobs.path(blob.hash), blob })
+    }
+
+    /// Gives images of a dataset other labels, all or none. Returns the dataset and the images as they are called now.
+    ///
+    /// An image under another label is another entry: the versions until now keep the old one.
+    ///
+    /// # Errors
+    /// `not_found` for what was named; `forbidden`; `stale` where the dataset has changed since it was `seen`.
+    pub async fn relabel(
+        &self,
+        permit: Permit<Change>,
+        source: Source,
+        seen: Seen,
+        changes: Vec<Relabelling>,
+    ) -> Result<(Dataset, Vec<Entry>)> {
+        if changes.is_empty() || changes.len() > MAX_CHANGES {
+            let message = format!("changes has {} images; give 1 to {MAX_CHANGES}", changes.len());
+            return Err(Error::parameter(message));
+        }
+        let (actor, now) = (permit.actor(), self.now());
+        let write = self.parts.store.write(move |tx| {
+            let model = access::called(tx, permit, &source.model)?;
+            let mut dataset = dataset_of(tx, &model, source.dataset.as_ref())?;
+            dataset.stamp.check(&seen)?;
+            let (before, mut now_called) = (dataset.head, Vec::with_capacity(changes.len()));
+            for Relabelling { label, name, new_label } in changes {
+                let removal = manifests::removal(tx, &dataset, label.as_ref(), &name)?;
+                let removal = removal.ok_or_else(|| no_image(&name, label.as_ref()))?;
+                if label == new_label {
+                    now_called.push(removal.entry);
+                    continue;
+                }
+                manifests::remove(tx, &mut dataset, &removal)?;
+                let hash = removal.entry.hash;
+                let (entry, is_new) = enter(tx, &mut dataset, Entry { label: new_label, name, hash })?;
+                if is_new {
+                    blobs::refer(tx, hash)?;
+                }
+                now_called.push(entry);
+            }
+            if dataset.head != before {
+                dataset.stamp.touch(now);
+                datasets::put(tx, &dataset)?;
+                tx.event(actor, now, EventKind::ImagesRelabelled, dataset.id.0, model.id.0)?;
+            }
+            Ok((dataset, now_called))
+        });
+        write.await
     }
 }
 
-fn count(store: &Store, version: DatasetVersion) -> Result<Balance> {
-    let mut balance = Balance::new();
-    let mut after = None;
-    loop {
-        let page = store.page(version, after, PAGE)?;
-        for entry in page.entries {
-            let label = entry.label.map(|label| label.as_str().to_owned());
-            if balance.len() < CLASSES || balance.contains_key(&label) {
-                *balance.entry(label).or_default() += 1;
-            }
+/// The dataset that is meant, and the version of it.
+fn state(reader: &impl Read, permit: Permit<View>, source: &Source) -> Result<(Dataset, DatasetVersion)> {
+    let model = access::called(reader, permit, &source.model)?;
+    let dataset = dataset_of(reader, &model, source.dataset.as_ref())?;
+    let version = version_of(&dataset, source.version)?;
+    Ok((dataset, version))
+}
+
+/// A version of a dataset; the newest where none is named.
+///
+/// # Errors
+/// `not_found` beyond the newest.
+pub(super) fn version_of(dataset: &Dataset, number: Option<u64>) -> Result<DatasetVersion> {
+    match number {
+        None => Ok(dataset.head_version()),
+        Some(number) if number <= dataset.head.0 => {
+            Ok(DatasetVersion { dataset: dataset.id, number: VersionNumber(number) })
         }
-        after = page.next;
-        if after.is_none() {
-            return Ok(balance);
+        Some(number) => {
+            let message = format!("the dataset has no version {number}; its newest is {}", dataset.head.0);
+            Err(Error::new(Code::NotFound, message))
         }
     }
+}
+
+fn no_image(name: &ImageName, label: Option<&Label>) -> Error {
+    let label =
+        label.map_or_else(|| "without a label".to_owned(), |label| format!("with the label `{}`", label.as_str()));
+    Error::not_found(format_args!("there is no image `{}` {label}", name.as_str()))
 }

@@ -11,7 +11,9 @@ use crate::domain::blob::Blob;
 use crate::domain::dataset::{Dataset, Entry};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
-use crate::domain::name::{ImageName, Label, Name};
+use crate::domain::ids::{DatasetId, ModelId};
+use crate::domain::name::{ImageName, Label};
+use crate::domain::reference::Reference;
 use crate::ingest::container::{self, ContainerError, ImageInfo};
 use crate::ingest::fetch::{FetchError, FetchFault};
 use crate::store::{Store, Tx, blobs, datasets, manifests};
@@ -107,26 +109,31 @@ impl Services {
     ///
     /// # Errors
     /// `not_found` for what was named, `disk_full`.
-    pub fn check_target(&self, permit: Permit<Change>, model: &Name, dataset: Option<&Name>) -> Result<()> {
+    pub fn check_target(
+        &self,
+        permit: Permit<Change>,
+        model: &Reference<ModelId>,
+        dataset: Option<&Reference<DatasetId>>,
+    ) -> Result<()> {
         let store = &self.parts.store;
-        let model = access::model(store, permit, model)?;
-        if let Some(name) = dataset {
-            datasets::named(store, model.id, name)?;
+        let model = access::called(store, permit, model)?;
+        if let Some(dataset) = dataset {
+            access::dataset(store, model.id, dataset)?;
         }
         if store.has_room() { Ok(()) } else { Err(Store::disk_full()) }
     }
 
-    /// Adds images to a model, and to one of its datasets where one is named; all or none.
+    /// Adds images to a model, and to one of its datasets where one is named; all or none. Returns how they stand there.
     ///
     /// # Errors
     /// `not_found` for what was named, `disk_full`.
     pub async fn add_images(
         &self,
         permit: Permit<Change>,
-        model: Name,
-        dataset: Option<Name>,
+        model: Reference<ModelId>,
+        dataset: Option<Reference<DatasetId>>,
         images: Vec<NewImage>,
-    ) -> Result<()> {
+    ) -> Result<Vec<Added>> {
         self.check_target(permit, &model, dataset.as_ref())?;
         let (actor, now) = (permit.actor(), self.now());
         let _storing = self.storing.read().await;
@@ -135,23 +142,25 @@ impl Services {
             additions.push(self.keep(image).await?);
         }
         let write = self.parts.store.write(move |tx| {
-            let model = access::model(tx, permit, &model)?;
+            let model = access::called(tx, permit, &model)?;
             let mut targets = vec![datasets::must_get(tx, model.all_images)?];
-            if let Some(name) = &dataset {
-                targets.push(datasets::named(tx, model.id, name)?);
+            if let Some(dataset) = &dataset {
+                targets.push(access::dataset(tx, model.id, dataset)?);
             }
+            let mut added = Vec::new();
             for mut target in targets {
-                let mut changed = false;
+                added.clear();
                 for addition in &additions {
-                    changed |= add(tx, &mut target, addition)?;
+                    added.push(add(tx, &mut target, addition)?);
                 }
+                let changed = added.iter().any(|added| added.is_new);
                 if changed {
                     target.stamp.touch(now);
                     datasets::put(tx, &target)?;
                     tx.event(actor, now, EventKind::ImageAdded, target.id.0, model.id.0)?;
                 }
             }
-            Ok(())
+            Ok(added)
         });
         write.await
     }
@@ -164,11 +173,11 @@ impl Services {
     pub async fn add_from_urls(
         &self,
         permit: Permit<Change>,
-        model: Name,
-        dataset: Option<Name>,
+        model: Reference<ModelId>,
+        dataset: Option<Reference<DatasetId>>,
         label: Option<Label>,
         urls: &[String],
-    ) -> Result<()> {
+    ) -> Result<Vec<Added>> {
         self.check_target(permit, &model, dataset.as_ref())?;
         let mut images = Vec::with_capacity(urls.len());
         for url in urls {
@@ -240,25 +249,49 @@ struct Addition {
     blob: Blob,
 }
 
+/// An image as it stands in a dataset.
+#[derive(Debug, Clone)]
+pub struct Added {
+    /// Its entry.
+    pub entry: Entry,
+    /// What is known of its bytes.
+    pub blob: Blob,
+    /// False where the very same entry was there before.
+    pub is_new: bool,
+}
+
 /// Adds an entry to `dataset` and a reference to its blob. The very same entry again changes nothing.
-fn add(tx: &mut Tx<'_>, dataset: &mut Dataset, addition: &Addition) -> Result<bool> {
-    let hash = addition.blob.hash;
-    let label = addition.label.as_ref();
+fn add(tx: &mut Tx<'_>, dataset: &mut Dataset, addition: &Addition) -> Result<Added> {
+    let entry = Entry { label: addition.label.clone(), name: addition.name.clone(), hash: addition.blob.hash };
+    let (entry, is_new) = enter(tx, dataset, entry)?;
+    if is_new {
+        refer(tx, addition)?;
+    }
+    Ok(Added { entry, blob: addition.blob.clone(), is_new })
+}
+
+/// Writes an entry into `dataset`, under a marked name where its own is taken. Returns it as it stands there, and
+/// whether it is new; the caller refers to its blob then.
+///
+/// # Errors
+/// `already_exists` where all names are taken.
+pub(super) fn enter(tx: &mut Tx<'_>, dataset: &mut Dataset, wanted: Entry) -> Result<(Entry, bool)> {
+    let Entry { label, name: called, hash } = wanted;
     let hex = hash.to_string();
     // Other bytes under a taken name get a mark; the longer one is for those whose first 8 digits are equal as well.
-    let candidates = [addition.name.clone(), addition.name.marked(&hex), ImageName::from_upload(&hex, &hex, "png")];
+    let candidates = [called.clone(), called.marked(&hex), ImageName::from_upload(&hex, &hex, "png")];
     for name in candidates {
-        match manifests::find(tx, dataset, label, &name)? {
-            Some(entry) if entry.hash == hash => return Ok(false),
+        match manifests::find(tx, dataset, label.as_ref(), &name)? {
+            Some(entry) if entry.hash == hash => return Ok((entry, false)),
             Some(_) => {}
             None => {
-                manifests::append(tx, dataset, &Entry { label: addition.label.clone(), name, hash })?;
-                refer(tx, addition)?;
-                return Ok(true);
+                let entry = Entry { label, name, hash };
+                manifests::append(tx, dataset, &entry)?;
+                return Ok((entry, true));
             }
         }
     }
-    Err(Error::new(Code::AlreadyExists, format!("the name `{}` is taken by other images", addition.name.as_str())))
+    Err(Error::new(Code::AlreadyExists, format!("the name `{}` is taken by other images", called.as_str())))
 }
 
 fn refer(tx: &mut Tx<'_>, addition: &Addition) -> Result<()> {

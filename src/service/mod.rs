@@ -5,9 +5,11 @@
 
 mod access;
 pub mod accounts;
+pub mod answers;
 pub mod artifacts;
 pub mod audit;
 pub mod care;
+pub mod catalogue;
 pub mod control;
 pub mod curves;
 pub mod datasets;
@@ -28,6 +30,7 @@ pub mod status;
 pub mod submit;
 pub mod trash;
 mod turns;
+pub mod versions;
 pub mod webhooks;
 
 use crate::blob::BlobStore;
@@ -112,10 +115,10 @@ pub struct Services {
     /// Held for reading from before bytes are stored until their record is: who removes bytes holds it for writing.
     storing: Arc<RwLock<()>>,
     live: Live,
+    /// Requests with keys of their own that are being done.
+    underway: answers::Underway,
     /// The turn of whoever cares for all of the data.
     care: Arc<Semaphore>,
-    /// How many images of each class versions hold, as far as that was asked lately.
-    balances: gallery::Balances,
 }
 
 impl Services {
@@ -129,8 +132,8 @@ impl Services {
             stopping: AtomicBool::new(false),
             storing: Arc::default(),
             live,
+            underway: answers::Underway::default(),
             care: Arc::new(Semaphore::new(1)),
-            balances: gallery::Balances::default(),
         }
     }
 

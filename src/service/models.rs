@@ -8,7 +8,7 @@ use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
 use crate::domain::experiment::HyperParameters;
 use crate::domain::ids::{DatasetId, ModelId};
-use crate::domain::model::Model;
+use crate::domain::model::{Description, Model};
 use crate::domain::name::Name;
 use crate::domain::stamp::{Stamp, Timestamp};
 use crate::store::{Tx, datasets, models};
@@ -21,7 +21,12 @@ impl Services {
     ///
     /// # Errors
     /// `already_exists` where the name is taken.
-    pub async fn create_model(&self, permit: Permit<Change>, name: Name) -> Result<(ModelId, u32)> {
+    pub async fn create_model(
+        &self,
+        permit: Permit<Change>,
+        name: Name,
+        description: Description,
+    ) -> Result<(ModelId, u32)> {
         let (actor, now) = (permit.actor(), self.now());
         let wanted = name.clone();
         let first = self.parts.store.write(move |tx| {
@@ -39,7 +44,8 @@ impl Services {
         }
         let write = self.parts.store.write(move |tx| {
             check_free(tx, actor, &name)?;
-            let model = Model { id, stamp: Stamp::new(actor, now), name, all_images, experiments: ordinal };
+            let stamp = Stamp::new(actor, now);
+            let model = Model { id, stamp, name, description, all_images, experiments: ordinal };
             datasets::put(tx, &empty_dataset(all_images, id, None, Stamp::new(actor, now)))?;
             models::put(tx, &model)?;
             tx.event(actor, now, EventKind::ModelCreated, id.0, id.0)?;

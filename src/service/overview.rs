@@ -178,7 +178,7 @@ impl Services {
     ///
     /// # Errors
     /// `not_found`.
-    pub fn model(&self, permit: Permit<View>, name: &Name) -> Result<ModelView> {
+    pub fn model_overview(&self, permit: Permit<View>, name: &Name) -> Result<ModelView> {
         let store = &self.parts.store;
         let model = access::model(store, permit, name)?;
         let named = datasets::of_model(store, model.id)?;

@@ -4,6 +4,7 @@ use super::Services;
 use super::images::NewImage;
 use crate::domain::account::{Change, Permit};
 use crate::domain::error::{Error, Result};
+use crate::domain::model::Description;
 use crate::domain::name::{Label, Name};
 use bytes::Bytes;
 use futures::future::try_join_all;
@@ -22,8 +23,8 @@ impl Services {
     pub async fn add_samples(&self, permit: Permit<Change>) -> Result<(Name, Name)> {
         let samples = &self.parts.samples;
         let (model, dataset) = (Name::parse("model", samples.model())?, Name::parse("dataset", samples.dataset())?);
-        self.create_model(permit, model.clone()).await?;
-        self.create_dataset(permit, model.clone(), dataset.clone(), None).await?;
+        self.create_model(permit, model.clone(), Description::default()).await?;
+        self.create_dataset(permit, model.clone().into(), dataset.clone(), None).await?;
         let samples = std::sync::Arc::clone(samples);
         let images = tokio::task::spawn_blocking(move || samples.images()).await.map_err(Error::internal)??;
         let mut images = images.into_iter().peekable();
@@ -38,7 +39,7 @@ impl Services {
                     chunk.push(NewImage { image, file_name: sample.file_name, label });
                 }
                 if !chunk.is_empty() {
-                    adding.push(self.add_images(permit, model.clone(), Some(dataset.clone()), chunk));
+                    adding.push(self.add_images(permit, model.clone().into(), Some(dataset.clone().into()), chunk));
                 }
             }
             try_join_all(adding).await?;

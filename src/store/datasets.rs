@@ -136,6 +136,27 @@ pub fn named(reader: &impl Read, model: ModelId, name: &Name) -> Result<Dataset>
     }
 }
 
+/// Up to `limit` of a model's datasets that have a name, in the order of their names, after `after`.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn page(reader: &impl Read, model: ModelId, after: Option<&Name>, limit: usize) -> Result<Vec<Dataset>> {
+    let all = Key::new(key::DATASET_NAME).id(model.0).done();
+    let from = after.map_or_else(|| all.clone(), |name| key::after_prefix(&name_key(model, name)));
+    let pairs = reader.range(from, key::after_prefix(&all)).take(limit);
+    pairs.map(|pair| must_get(reader, DatasetId(key::last_id(&pair?.1)))).collect()
+}
+
+/// Gives a dataset another name; the caller writes it.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn rename(tx: &mut Tx<'_>, dataset: &mut Dataset, name: Name) -> Result<()> {
+    unname(tx, dataset)?;
+    dataset.name = Some(name);
+    Ok(())
+}
+
 /// Writes a dataset, new or changed. One in the trash has no name.
 ///
 /// # Errors
@@ -198,6 +219,23 @@ pub fn of_model(reader: &impl Read, model: ModelId) -> Result<Vec<DatasetId>> {
 pub fn is_pinned(reader: &impl Read, dataset: DatasetId, from: VersionNumber, to: VersionNumber) -> Result<bool> {
     let key = |number| version_key(DatasetVersion { dataset, number });
     Ok(reader.first(key(from), key(to))?.is_some())
+}
+
+/// Up to `limit` versions of a dataset that runs are pinned to, after the one numbered `after`.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn frozen_page(
+    reader: &impl Read,
+    dataset: DatasetId,
+    after: Option<VersionNumber>,
+    limit: usize,
+) -> Result<Vec<FrozenVersion>> {
+    let all = Key::new(key::VERSION).id(dataset.0).done();
+    let from =
+        after.map_or_else(|| all.clone(), |number| key::after_prefix(&version_key(DatasetVersion { dataset, number })));
+    let pairs = reader.range(from, key::after_prefix(&all)).take(limit);
+    pairs.map(|pair| decode_frozen(&pair?.1).map_err(damaged("dataset version"))).collect()
 }
 
 /// The record of a version that runs are pinned to.

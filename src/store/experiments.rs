@@ -107,6 +107,16 @@ pub fn page(reader: &impl Read, model: ModelId, from: u32, limit: usize) -> Resu
     Ok(experiments)
 }
 
+/// Gives an experiment another name; the caller writes it.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn rename(tx: &mut Tx<'_>, experiment: &mut Experiment, name: Name) -> Result<()> {
+    unlist(tx, experiment)?;
+    experiment.name = name;
+    Ok(())
+}
+
 /// Writes an experiment, new or changed. One in the trash has no name and is in no list.
 ///
 /// # Errors

@@ -24,6 +24,9 @@ pub const ENTRY: u8 = 0x32;
 pub const ENTRY_NAME: u8 = 0x33;
 /// (dataset, other dataset that it began as, sequence there) -> the version from which on that entry is gone
 pub const REMOVED: u8 = 0x35;
+/// (dataset, label, version from behind) -> how many images have the label from that version on; (dataset) -> nothing:
+/// they are counted from the first
+pub const LABEL_COUNT: u8 = 0x36;
 /// (dataset, version) -> frozen version
 pub const VERSION: u8 = 0x34;
 /// hash -> blob
@@ -78,6 +81,12 @@ pub const WEBHOOK: u8 = 0x90;
 pub const WEBHOOK_DELIVERY: u8 = 0x91;
 /// e-mail address -> how its deliveries stand
 pub const MAIL_DELIVERY: u8 = 0x92;
+/// (account, hashed key of a request) -> answer that was given to it
+pub const ANSWER: u8 = 0x93;
+/// (account, time, hashed key of a request) -> nothing: the oldest answer first
+pub const ANSWER_ORDER: u8 = 0x94;
+/// (account, hashed key of a request, number) -> a piece of the answer's body
+pub const ANSWER_BODY: u8 = 0x95;
 /// trash item -> record
 pub const TRASH: u8 = 0xa0;
 /// (model, trash item) -> nothing

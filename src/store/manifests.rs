@@ -91,7 +91,7 @@ pub(super) fn removed_key(dataset: DatasetId, part: DatasetId, sequence: u64) ->
     Key::new(key::REMOVED).id(dataset.0).id(part.0).id(sequence).done()
 }
 
-fn name_key(dataset: DatasetId, entry: &Entry, sequence: u64) -> Vec<u8> {
+pub(super) fn name_key(dataset: DatasetId, entry: &Entry, sequence: u64) -> Vec<u8> {
     let mut key = name_prefix(dataset, entry.label.as_ref(), &entry.name);
     key.extend_from_slice(&sequence.to_be_bytes());
     key
@@ -102,9 +102,19 @@ pub(super) fn name_prefix(dataset: DatasetId, label: Option<&Label>, name: &Imag
 }
 
 /// The parts that make up a version, oldest base first.
-fn chain(reader: &impl Read, version: DatasetVersion) -> Result<Vec<DatasetVersion>> {
+pub(super) fn chain(reader: &impl Read, version: DatasetVersion) -> Result<Vec<DatasetVersion>> {
+    let base = super::datasets::must_get(reader, version.dataset)?.base;
+    chain_on(reader, version, base)
+}
+
+/// The parts of a version of a dataset that began as `base`, which need not be stored yet.
+pub(super) fn chain_on(
+    reader: &impl Read,
+    version: DatasetVersion,
+    base: Option<DatasetVersion>,
+) -> Result<Vec<DatasetVersion>> {
     let mut parts = vec![version];
-    let mut next = super::datasets::must_get(reader, version.dataset)?.base;
+    let mut next = base;
     while let Some(base) = next {
         if parts.len() > MAX_CHAIN {
             return Err(Error::internal(format!("{} is its own base", version.dataset)));
@@ -121,18 +131,33 @@ fn chain(reader: &impl Read, version: DatasetVersion) -> Result<Vec<DatasetVersi
 /// # Errors
 /// `internal` where the store cannot be read.
 pub fn find(reader: &impl Read, dataset: &Dataset, label: Option<&Label>, name: &ImageName) -> Result<Option<Entry>> {
-    Ok(locate(reader, dataset, label, name)?.map(|(_, _, entry)| entry))
+    find_in(reader, dataset.head_version(), dataset.base, label, name)
+}
+
+/// What stands under (label, name) in a version of a dataset that began as `base`.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn find_in(
+    reader: &impl Read,
+    version: DatasetVersion,
+    base: Option<DatasetVersion>,
+    label: Option<&Label>,
+    name: &ImageName,
+) -> Result<Option<Entry>> {
+    Ok(locate(reader, version, base, label, name)?.map(|(_, _, entry)| entry))
 }
 
 /// The same, with the dataset and the place in it where the entry stands.
 fn locate(
     reader: &impl Read,
-    dataset: &Dataset,
+    version: DatasetVersion,
+    base: Option<DatasetVersion>,
     label: Option<&Label>,
     name: &ImageName,
 ) -> Result<Option<(DatasetId, u64, Entry)>> {
     let mut later = Vec::new();
-    let mut part = Some((dataset.head_version(), dataset.base));
+    let mut part = Some((version, base));
     while let Some((version, base)) = part {
         let prefix = name_prefix(version.dataset, label, name);
         for pair in reader.prefix(prefix) {
@@ -156,15 +181,27 @@ fn locate(
 }
 
 /// The entry with this number, where it belongs to `version`.
-fn get(reader: &impl Read, version: DatasetVersion, sequence: u64) -> Result<Option<Entry>> {
+pub(super) fn get(reader: &impl Read, version: DatasetVersion, sequence: u64) -> Result<Option<Entry>> {
     let Some(bytes) = reader.get(&entry_key(version.dataset, sequence))? else {
         return Ok(None);
     };
     Ok(present(decode(&bytes).map_err(damaged("entry"))?, version))
 }
 
+/// The entry with this number, whether a version has it or not.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn stored(reader: &impl Read, dataset: DatasetId, sequence: u64) -> Result<Option<Entry>> {
+    let found = reader.get(&entry_key(dataset, sequence))?;
+    Ok(match found.map(|bytes| decode(&bytes).map_err(damaged("entry"))).transpose()? {
+        Some(Slot::Added(entry, _)) => Some(entry),
+        _ => None,
+    })
+}
+
 /// The entry of a place in the sequence, where it belongs to `version` of the same dataset.
-fn present(slot: Slot, version: DatasetVersion) -> Option<Entry> {
+pub(super) fn present(slot: Slot, version: DatasetVersion) -> Option<Entry> {
     match slot {
         Slot::Added(entry, removed_in) if removed_in.is_none_or(|gone| gone > version.number) => Some(entry),
         _ => None,
@@ -172,7 +209,7 @@ fn present(slot: Slot, version: DatasetVersion) -> Option<Entry> {
 }
 
 /// True where one of the `later` parts of a version has taken out an entry of an earlier one.
-fn is_removed(reader: &impl Read, later: &[DatasetVersion], part: DatasetId, sequence: u64) -> Result<bool> {
+pub(super) fn is_removed(reader: &impl Read, later: &[DatasetVersion], part: DatasetId, sequence: u64) -> Result<bool> {
     for version in later {
         let removed = reader.get(&removed_key(version.dataset, part, sequence))?;
         if removed.is_some_and(|since| key::last_id(&since) <= version.number.0) {
@@ -183,7 +220,7 @@ fn is_removed(reader: &impl Read, later: &[DatasetVersion], part: DatasetId, seq
 }
 
 /// Those of `later` that have taken anything out of `part`: mostly none, and then nothing has to be looked up.
-fn removers(reader: &impl Read, later: &[DatasetVersion], part: DatasetId) -> Result<Vec<DatasetVersion>> {
+pub(super) fn removers(reader: &impl Read, later: &[DatasetVersion], part: DatasetId) -> Result<Vec<DatasetVersion>> {
     let mut found = Vec::new();
     for version in later {
         let prefix = Key::new(key::REMOVED).id(version.dataset.0).id(part.0).done();
@@ -201,6 +238,7 @@ fn removers(reader: &impl Read, later: &[DatasetVersion], part: DatasetId) -> Re
 /// `internal` where it does not encode.
 pub fn append(tx: &mut Tx<'_>, dataset: &mut Dataset, entry: &Entry) -> Result<()> {
     let sequence = dataset.head.0 + 1;
+    super::balance::note(tx, dataset, entry.label.as_ref(), true)?;
     tx.put(entry_key(dataset.id, sequence), encode_entry(entry, None))?;
     tx.mark(name_key(dataset.id, entry, sequence), &[]);
     dataset.head = VersionNumber(sequence);
@@ -221,7 +259,7 @@ pub fn removal(
     name: &ImageName,
 ) -> Result<Option<Removal>> {
     let version = DatasetVersion { dataset: dataset.id, number: VersionNumber(dataset.head.0 + 1) };
-    let found = locate(reader, dataset, label, name)?;
+    let found = locate(reader, dataset.head_version(), dataset.base, label, name)?;
     Ok(found.map(|(part, sequence, entry)| Removal { version, part, sequence, entry }))
 }
 
@@ -233,6 +271,7 @@ pub fn removal(
 pub fn remove(tx: &mut Tx<'_>, dataset: &mut Dataset, removal: &Removal) -> Result<()> {
     let Removal { version, part, sequence, entry } = removal;
     let (part, sequence, number) = (*part, *sequence, version.number);
+    super::balance::note(tx, dataset, entry.label.as_ref(), false)?;
     if part == dataset.id {
         tx.put(entry_key(part, sequence), encode_entry(entry, Some(number)))?;
     } else {

@@ -22,10 +22,13 @@ mod wal;
 mod worker;
 
 pub mod accounts;
+pub mod answers;
+pub mod balance;
 pub mod blobs;
 pub mod datasets;
 pub mod events;
 pub mod experiments;
+pub mod listing;
 pub mod lists;
 pub mod logs;
 pub mod mails;

@@ -248,6 +248,15 @@ pub fn reorder(tx: &mut Tx<'_>, model: ModelId, results: &[ExperimentResult]) ->
     write_best(tx, model)
 }
 
+/// Writes down a model's best result anew: it bears the names of an experiment and a dataset, one of which changed.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn renamed(tx: &mut Tx<'_>, model: ModelId) -> Result<()> {
+    tx.delete(best_key(model));
+    write_best(tx, model)
+}
+
 /// Removes results of a model.
 ///
 /// # Errors

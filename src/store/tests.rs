@@ -1,5 +1,7 @@
 //! Records as format 1 has them on disk: golden files that every later release has to read, and rules of the indexes.
 
+mod later;
+
 use super::results::{self, Scope};
 use super::*;
 use crate::domain::account::{Account, Actor, Role, Share, Shared, Token, TokenKind};
@@ -8,7 +10,7 @@ use crate::domain::dataset::{Dataset, DatasetVersion, Digest, Entry, Manifests, 
 use crate::domain::event::EventKind;
 use crate::domain::experiment::{Experiment, HyperParameters};
 use crate::domain::ids::{AccountId, DatasetId, ExperimentId, ModelId, RunId, SweepId, TokenId, TrashId, WebhookId};
-use crate::domain::model::Model;
+use crate::domain::model::{Description, Model};
 use crate::domain::name::{ImageName, Label, Name};
 use crate::domain::result::ExperimentResult;
 use crate::domain::run::{Outcome, Run, RunSpec, RunState};
@@ -35,6 +37,7 @@ fn model() -> Model {
         id: ModelId(1024),
         stamp: stamp(),
         name: Name::parse("n", "digits").unwrap(),
+        description: Description::default(),
         all_images: DatasetId(1025),
         experiments: 3,
     }
@@ -229,8 +232,13 @@ fn format_1_is_written_as_it_was_released() {
 #[test]
 fn format_1_is_read_as_it_was_meant() {
     let (_folder, store) = scratch();
-    let golden = std::fs::read_to_string(GOLDEN).unwrap();
-    let pairs: Vec<(Vec<u8>, Vec<u8>)> = golden
+    load(&store, &std::fs::read_to_string(GOLDEN).unwrap());
+    is_as_it_was_meant(&store);
+}
+
+/// Puts dumped records into a store.
+fn load(store: &Store, dumped: &str) {
+    let pairs: Vec<(Vec<u8>, Vec<u8>)> = dumped
         .lines()
         .map(|line| {
             let (key, value) = line.split_once(' ').unwrap();
@@ -242,7 +250,6 @@ fn format_1_is_read_as_it_was_meant() {
         Ok(())
     });
     loaded.wait().unwrap();
-    is_as_it_was_meant(&store);
 }
 
 /// What `write_one_of_each` wrote.

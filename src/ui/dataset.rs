@@ -3,9 +3,11 @@
 use super::format;
 use super::page::{Frame, answer, see, show};
 use crate::domain::account::{Change, View};
-use crate::domain::dataset::{Entry, ManifestCursor};
+use crate::domain::dataset::ManifestCursor;
 use crate::domain::error::{Error, Result};
 use crate::domain::name::{ImageName, Label, Name};
+use crate::domain::reference::Reference;
+use crate::domain::stamp::Seen;
 use crate::http::auth::Granted;
 use crate::http::body::Fields;
 use crate::http::error::Shape;
@@ -13,26 +15,19 @@ use crate::http::form;
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
-use crate::service::gallery::{Balance, Shown};
+use crate::service::gallery::{ImageView, Source, Wanted};
 use crate::service::images::{MAX_URLS, NewImage};
 use crate::service::trash::Target;
 use actix_multipart::Multipart;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
-use bytes::Bytes;
-use std::fs::File;
-use std::io::{self, Read};
 
 /// Images on a page.
 const PAGE: usize = 60;
 
 /// Classes that are listed.
 const CLASSES: usize = 100;
-
-/// How a file leaves: a piece at a time.
-const PIECE: usize = 64 << 10;
 
 /// How the dataset of all images is called in addresses; no name begins so.
 const ALL: &str = "_all";
@@ -44,21 +39,21 @@ pub(super) fn configure(routes: &mut Routes<'_>) {
     let shape = Shape::Page;
     routes.add(at("/models/{model}/datasets", shape).post(create));
     routes.add(at("/models/{model}/datasets/{dataset}", shape).get(get));
-    routes.add(at("/models/{model}/datasets/{dataset}/image", shape).get(image));
     routes.add(at("/models/{model}/datasets/{dataset}/upload", shape).post(upload));
     routes.add(at("/models/{model}/datasets/{dataset}/fetch", shape).post(fetch));
     routes.add(at("/models/{model}/datasets/{dataset}/remove", shape).post(remove));
 }
 
-/// The address of an image of a dataset; `mark` makes it another one when other bytes come under the same name.
-pub(super) fn image_address(model: &str, dataset: &str, label: &str, name: &str, mark: &str) -> String {
-    let dataset = if dataset.is_empty() { ALL } else { dataset };
+/// The address of an image of a dataset; with a hash, of these very bytes, which a browser may keep.
+pub(super) fn image_address(model: &str, dataset: &str, label: &str, name: &str, hash: &str) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
-    query.append_pair("label", label).append_pair("name", name);
-    if !mark.is_empty() {
-        query.append_pair("mark", mark);
+    for (key, value) in [("label", label), ("name", name), ("hash", hash)] {
+        if !value.is_empty() {
+            query.append_pair(key, value);
+        }
     }
-    format!("/models/{model}/datasets/{dataset}/image?{}", query.finish())
+    let dataset = if dataset.is_empty() { String::new() } else { format!("/datasets/{dataset}") };
+    format!("/api/v1/models/{model}{dataset}/images/content?{}", query.finish())
 }
 
 struct Thumb {
@@ -87,7 +82,7 @@ struct DatasetPage {
     labelled: String,
     version: u64,
     classes: Vec<Class>,
-    more_classes: usize,
+    more_classes: bool,
     thumbs: Vec<Thumb>,
     only: Option<String>,
     is_first: bool,
@@ -115,20 +110,20 @@ fn label_of(text: &str) -> Result<Option<Label>> {
     if text == NO_LABEL { Ok(None) } else { Label::parse(text).map(Some) }
 }
 
-fn classes(balance: &Balance, only: Option<&str>) -> Vec<Class> {
-    let most = balance.values().max().copied().unwrap_or(1).max(1);
-    let class = |(label, count): (&Option<String>, &u64)| {
-        let text = label.clone().unwrap_or_default();
+fn classes(balance: Vec<(Option<Label>, u64)>, only: Option<&str>) -> Vec<Class> {
+    let most = balance.iter().map(|(_, count)| *count).max().unwrap_or(1).max(1);
+    let class = |(label, count): (Option<Label>, u64)| {
+        let text = label.map(|label| label.as_str().to_owned()).unwrap_or_default();
         let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("label", &text).finish();
         Class {
             href: format!("?{query}#gallery"),
             is_shown: only == Some(text.as_str()),
             label: if text.is_empty() { "without a label".to_owned() } else { text },
-            count: format::count(*count),
-            share: *count as f64 / most as f64,
+            count: format::count(count),
+            share: count as f64 / most as f64,
         }
     };
-    balance.iter().take(CLASSES).map(class).collect()
+    balance.into_iter().map(class).collect()
 }
 
 async fn get(
@@ -145,26 +140,31 @@ async fn get(
         // An empty label is one to be asked for.
         let only =
             form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "label").map(|(_, text)| text.into_owned());
-        let shown = only.as_deref().map_or(Ok(Shown::All), |text| label_of(text).map(Shown::Only))?;
-        let (asked, asked_model, asked_name) = (services.clone(), model.clone(), name.clone());
-        let gallery = tokio::task::spawn_blocking(move || {
-            asked.gallery(permit, &asked_model, asked_name.as_ref(), &shown, after, PAGE)
-        });
-        let gallery = gallery.await.map_err(Error::internal)??;
-        let balance = services.balance(&gallery.dataset).await?;
+        let wanted = match only.as_deref().map(label_of).transpose()? {
+            None => Wanted::All,
+            Some(None) => Wanted::Unlabelled,
+            Some(Some(label)) => Wanted::Of(label),
+        };
+        let source = Source { model: model.clone().into(), dataset: name.clone().map(Reference::Name), version: None };
+        let dataset = services.dataset(permit, &source.model, source.dataset.as_ref())?;
+        let asked = services.clone();
+        let images = tokio::task::spawn_blocking(move || asked.images(permit, &source, &wanted, after, PAGE));
+        let (images, next) = images.await.map_err(Error::internal)??;
+        let (of_model, id) = (Reference::Id(dataset.model), Reference::Id(dataset.id));
+        let (balance, more_classes) = services.balance(permit, &of_model, &id, dataset.head.0, None, CLASSES).await?;
         let title = name.as_ref().map_or("all images", Name::as_str).to_owned();
         let frame = Frame::new(&services, &request, permit.actor(), "models", format!("{title} of {model}"))?;
-        let text = gallery.dataset.name_text().to_owned();
-        let thumb = |entry: Entry| {
+        let text = dataset.name_text().to_owned();
+        let thumb = |image: ImageView| {
+            let entry = image.placed.entry;
             let label = entry.label.map(|label| label.as_str().to_owned()).unwrap_or_default();
-            let mark = &entry.hash.to_string()[..8];
             Thumb {
-                src: image_address(model.as_str(), &text, &label, entry.name.as_str(), mark),
+                src: image_address(model.as_str(), &text, &label, entry.name.as_str(), &entry.hash.to_string()),
                 name: entry.name.as_str().to_owned(),
                 label,
             }
         };
-        let next = gallery.next.map(|next| {
+        let next = next.map(|next| {
             let mut query = form_urlencoded::Serializer::new(String::new());
             query.append_pair("after", &format!("{}.{}", next.part, next.sequence));
             if let Some(only) = &only {
@@ -177,12 +177,12 @@ async fn get(
             model: model.as_str().to_owned(),
             title,
             segment: path.1.clone(),
-            images: format::counted(gallery.dataset.images, "image"),
-            labelled: format::count(gallery.dataset.labelled),
-            version: gallery.dataset.head.0,
-            classes: classes(&balance, only.as_deref()),
-            more_classes: balance.len().saturating_sub(CLASSES),
-            thumbs: gallery.entries.into_iter().map(thumb).collect(),
+            images: format::counted(dataset.images, "image"),
+            labelled: format::count(dataset.labelled),
+            version: dataset.head.0,
+            classes: classes(balance, only.as_deref()),
+            more_classes: more_classes.is_some(),
+            thumbs: images.into_iter().map(thumb).collect(),
             name: text.clone(),
             is_first: after.is_none(),
             only,
@@ -190,70 +190,6 @@ async fn get(
         }))
     };
     answer(outcome.await)
-}
-
-/// An image's bytes. A browser asks again whether they have changed, and for other bytes under another address.
-async fn image(
-    Granted(permit): Granted<View>,
-    services: Data<Services>,
-    request: HttpRequest,
-    path: Path<(String, String)>,
-) -> HttpResponse {
-    let outcome = async {
-        let (model, dataset) = names(&path)?;
-        let given = Parameters::from_query(request.query_string());
-        let label = given.optional("label").map(Label::parse).transpose()?;
-        let name = given.required("name")?;
-        if name.contains(char::is_control) {
-            return Err(Error::parameter("name has a control character, which no image's name has"));
-        }
-        let name = ImageName::from_store(name.to_owned());
-        let (file, blob) = services.image(permit, &model, dataset.as_ref(), label.as_ref(), &name)?;
-        let tag = format!("\"{}\"", blob.hash);
-        let kept =
-            if given.optional("mark").is_some() { "private, max-age=31536000, immutable" } else { "private, no-cache" };
-        if request.headers().get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
-            return Ok(HttpResponse::NotModified()
-                .insert_header((ETAG, tag))
-                .insert_header((CACHE_CONTROL, kept))
-                .finish());
-        }
-        let opened = tokio::task::spawn_blocking(move || File::open(file)).await.map_err(Error::internal)?;
-        let file = opened.map_err(Error::internal)?;
-        let kind = match blob.format.as_str() {
-            "jpg" | "jpeg" => "image/jpeg".to_owned(),
-            "tif" | "tiff" => "image/tiff".to_owned(),
-            other => format!("image/{other}"),
-        };
-        Ok(HttpResponse::Ok()
-            .insert_header((CONTENT_TYPE, kind))
-            .insert_header((ETAG, tag))
-            .insert_header((CACHE_CONTROL, kept))
-            .no_chunking(blob.size)
-            .streaming(pieces(file, blob.size)))
-    };
-    answer(outcome.await)
-}
-
-/// The first `length` bytes of a file.
-pub(super) fn pieces(file: File, length: u64) -> impl futures::Stream<Item = io::Result<Bytes>> {
-    futures::stream::try_unfold((file, length), |(mut file, left)| async move {
-        if left == 0 {
-            return Ok(None);
-        }
-        let read = tokio::task::spawn_blocking(move || {
-            let mut piece = vec![0; PIECE.min(usize::try_from(left).unwrap_or(PIECE))];
-            let length = file.read(&mut piece)?;
-            piece.truncate(length);
-            io::Result::Ok((file, piece))
-        });
-        let (file, piece) = read.await.map_err(io::Error::other)??;
-        if piece.is_empty() {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
-        }
-        let left = left - piece.len() as u64;
-        Ok(Some((Bytes::from(piece), (file, left))))
-    })
 }
 
 async fn create(
@@ -265,7 +201,7 @@ async fn create(
     let outcome = async {
         let (model, name) = (Name::parse("model", &path)?, given.name("name")?);
         let from = given.optional("from").map(|text| Name::parse("from", text)).transpose()?;
-        services.create_dataset(permit, model.clone(), name.clone(), from).await?;
+        services.create_dataset(permit, model.clone().into(), name.clone(), from.map(Reference::Name)).await?;
         Ok(see(&format!("/models/{model}/datasets/{name}")))
     };
     answer(outcome.await)
@@ -284,7 +220,9 @@ async fn upload(
         let form = form::read(&services, &request, body).await?;
         let label = form.fields.optional("label").map(Label::parse).transpose()?;
         let (file_name, image) = form.into_file()?;
-        services.add_images(permit, model, dataset, vec![NewImage { image, file_name, label }]).await?;
+        services
+            .add_images(permit, model.into(), dataset.map(Reference::Name), vec![NewImage { image, file_name, label }])
+            .await?;
         Ok(see(&place(&path)))
     };
     answer(outcome.await)
@@ -303,7 +241,7 @@ async fn fetch(
         if urls.len() > MAX_URLS {
             return Err(Error::parameter(format!("these are {} urls; enter at most {MAX_URLS} at once", urls.len())));
         }
-        services.add_from_urls(permit, model, dataset, label, &urls).await?;
+        services.add_from_urls(permit, model.into(), dataset.map(Reference::Name), label, &urls).await?;
         Ok(see(&place(&path)))
     };
     answer(outcome.await)
@@ -320,7 +258,8 @@ async fn remove(
         let (model, dataset) = names(&path)?;
         let label = given.optional("label").map(Label::parse).transpose()?;
         let name = ImageName::from_store(given.required("name")?.to_owned());
-        services.delete(permit, model, Target::Image { dataset, label, name }, false).await?;
+        let target = Target::Image { dataset: dataset.map(Reference::Name), label, name };
+        services.delete(permit, model.into(), target, Seen::default(), false).await?;
         Ok(see(&place(&path)))
     };
     answer(outcome.await)

@@ -8,6 +8,7 @@ use crate::domain::error::{Code, Error, Result};
 use crate::domain::experiment::HyperParameters;
 use crate::domain::ids::{ParseIdError, SweepId};
 use crate::domain::name::Name;
+use crate::domain::stamp::Seen;
 use crate::domain::sweep;
 use crate::http::auth::Granted;
 use crate::http::body::Fields;
@@ -310,7 +311,7 @@ fn row_shown(row: Row, best: Option<&str>) -> RowShown {
 
 /// Reads all of the page; it may block, since it may have to sort.
 fn read(services: &Services, permit: Permit<View>, name: &Name, asked: Asked, frame: Frame) -> Result<ModelPage> {
-    let view = services.model(permit, name)?;
+    let view = services.model_overview(permit, name)?;
     let best = best_shown(&view);
     let best_run = best.as_ref().map(|best| best.run.as_str());
     let sort = (COLUMNS[asked.column].2, asked.descending);
@@ -475,7 +476,7 @@ async fn experiment(
                 Name::parse("name", &format!("lr{learning_rate}_l{layers}_s{steps}"))?
             }
         };
-        match services.create_experiment(permit, model.clone(), name.clone(), parameters).await {
+        match services.create_experiment(permit, model.clone().into(), name.clone(), parameters).await {
             Ok(_) => {}
             // Without a name of its own it is known by its parameters, and to ask for it again is to train it again.
             Err(error) if error.code == Code::AlreadyExists && given.optional("name").is_none() => {}
@@ -562,7 +563,7 @@ async fn delete(
                 "to delete the model, enter its name, `{name}`, in the field beside"
             )));
         }
-        services.delete(permit, name, Target::Model, false).await?;
+        services.delete(permit, name.into(), Target::Model, Seen::default(), false).await?;
         Ok(see("/settings#trash"))
     };
     answer(outcome.await)

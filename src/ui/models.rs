@@ -4,6 +4,7 @@ use super::format;
 use super::page::{Frame, address, answer, see, show};
 use crate::domain::account::{Change, View};
 use crate::domain::error::Error;
+use crate::domain::model::Description;
 use crate::http::auth::Granted;
 use crate::http::body::Fields;
 use crate::http::error::Shape;
@@ -84,7 +85,7 @@ async fn list(Granted(permit): Granted<View>, services: Data<Services>, request:
 async fn create(Granted(permit): Granted<Change>, services: Data<Services>, Fields(given): Fields) -> HttpResponse {
     let outcome = async {
         let name = given.name("name")?;
-        services.create_model(permit, name.clone()).await?;
+        services.create_model(permit, name.clone(), Description::default()).await?;
         Ok(see(&format!("/models/{name}")))
     };
     answer(outcome.await)

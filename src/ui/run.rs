@@ -13,7 +13,6 @@ use crate::http::error::Shape;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
 use crate::service::runs::{RunLog, RunView};
-use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
@@ -40,13 +39,9 @@ const FILES: usize = 200;
 /// Misclassified images that are shown.
 const MISTAKES: usize = 24;
 
-/// The most of a kept file that leaves through a page at once, in bytes.
-const KEPT_FILE: u64 = 64 << 20;
-
 pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/runs/{id}", Shape::Page).get(get));
     routes.add(at("/runs/{id}/curves.json", Shape::Page).get(curves));
-    routes.add(at("/runs/{id}/files/{file:.+}", Shape::Page).get(file));
     routes.add(at("/runs/{id}/cancel", Shape::Page).post(cancel));
     routes.add(at("/runs/{id}/retry", Shape::Page).post(retry));
 }
@@ -330,26 +325,6 @@ async fn curves(Granted(permit): Granted<View>, services: Data<Services>, path: 
         let found = services.curves(permit, id(&path)?, None, POINTS).await?;
         let curves: BTreeMap<_, _> = found.curves.into_iter().map(|curve| (curve.metric, curve.points)).collect();
         Ok(HttpResponse::Ok().json(curves))
-    };
-    answer(outcome.await)
-}
-
-/// A file that a run kept. What a script wrote is never to be taken for a page.
-async fn file(Granted(permit): Granted<View>, services: Data<Services>, path: Path<(String, String)>) -> HttpResponse {
-    let outcome = async {
-        let (run, name) = path.into_inner();
-        let (file, size) = services.artifact(permit, id(&run)?, name).await?;
-        if size > KEPT_FILE {
-            return Err(Error::parameter(
-                "the file is too large to leave through this page; take it from the data folder",
-            ));
-        }
-        let stream = super::dataset::pieces(file, size);
-        Ok(HttpResponse::Ok()
-            .insert_header((CONTENT_TYPE, "application/octet-stream"))
-            .insert_header((CONTENT_DISPOSITION, "attachment"))
-            .no_chunking(size)
-            .streaming(stream))
     };
     answer(outcome.await)
 }

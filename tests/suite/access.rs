@@ -97,7 +97,8 @@ impl Stage {
             _ if path.starts_with("/api/v1/sweeps") => self.sweep.clone(),
             _ => self.run.clone(),
         };
-        let path = path.replace("{id}", &id).replace("{model}", "m");
+        let path = path.replace("{id}", &id).replace("{model}", "m").replace("{experiment}", "default_1");
+        let path = path.replace("{dataset}", "d").replace("{version}", "0").replace("{other}", "0");
         let body = |body: &str| self.ask(who, method, &path, Some(body));
         let query = |query: &str| self.ask(who, method, &format!("{path}?{query}"), None);
         match (method, path.as_str()) {
@@ -131,9 +132,24 @@ impl Stage {
             }
             ("PATCH", _) if path.starts_with("/api/v1/runs/") => body("{\"priority\":1}"),
             ("DELETE", _) if path.starts_with("/api/v1/models/m") && !path.contains("/shares/") => {
-                let path = path.replace("{experiment}", "default_1").replace("{dataset}", "d");
                 self.ask(who, method, &format!("{path}?name=1.png&label=cat&dry_run=true"), None)
             }
+            ("POST", "/api/v1/models") => body(&format!("{{\"name\":\"by-{who}\"}}")),
+            ("PATCH", "/api/v1/models/m") => body("{\"description\":\"numbers\"}"),
+            ("POST", "/api/v1/models/m/experiments") => {
+                body(&format!("{{\"name\":\"by-{who}\",\"learning_rate\":0.5,\"layers\":1,\"steps\":1}}"))
+            }
+            ("PATCH", "/api/v1/models/m/experiments/default_1") => body("{\"name\":\"default_1\"}"),
+            ("POST", "/api/v1/models/m/datasets") => body(&format!("{{\"name\":\"by-{who}\"}}")),
+            ("PATCH", "/api/v1/models/m/datasets/d") => body("{\"name\":\"d\"}"),
+            ("POST", path) if path.ends_with("/images") => {
+                let form = Form::new().file("file", "cat/1.png", &images::png(1));
+                self.send(who, method, path, &client::form_type(), &form.body())
+            }
+            ("PATCH", path) if path.ends_with("/images") => {
+                body("{\"changes\":[{\"label\":\"cat\",\"name\":\"1.png\",\"new_label\":\"cat\"}]}")
+            }
+            ("GET", path) if path.ends_with("/images/content") => query("name=1.png&label=cat"),
             ("POST", "/api/v1/accounts") => body(&format!("{{\"name\":\"by-{who}\",\"role\":\"viewer\"}}")),
             ("PATCH", "/api/v1/accounts/{account}") => {
                 self.ask(who, method, "/api/v1/accounts/viewer", Some("{\"role\":\"viewer\"}"))

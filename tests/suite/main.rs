@@ -19,6 +19,7 @@ mod bad_settings;
 mod bad_urls;
 mod browsers;
 mod built_in_trainer;
+mod catalogue;
 mod children_custody;
 mod children_limits;
 mod children_memory;

@@ -11,7 +11,8 @@ use super::routes::{Routes, at};
 use crate::domain::account::{Change, View};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::experiment::{HyperParameters, LearningRate};
-use crate::domain::name::Label;
+use crate::domain::model::Description;
+use crate::domain::name::{Label, Name};
 use crate::service::Services;
 use crate::service::control::MAX_PRIORITY;
 use crate::service::images::{MAX_URLS, NewImage};
@@ -134,7 +135,7 @@ async fn create_model(
 ) -> HttpResponse {
     let outcome = async {
         let name = parameters(&request).name("model_name")?;
-        let (id, experiments) = services.create_model(permit, name.clone()).await?;
+        let (id, experiments) = services.create_model(permit, name.clone(), Description::default()).await?;
         let mut body = ok(format!("model {name} created with {experiments} default experiments"));
         body.model_id = Some(id.to_string());
         Ok(body)
@@ -160,7 +161,7 @@ async fn create_dataset(
             Some(from) => format!("dataset {name} created as a copy of {from}"),
             None => format!("dataset {name} created"),
         };
-        let id = services.create_dataset(permit, model, name, from).await?;
+        let id = services.create_dataset(permit, model.into(), name, from.map(Name::into)).await?;
         let mut body = ok(message);
         body.dataset_id = Some(id.to_string());
         Ok(body)
@@ -186,7 +187,7 @@ async fn create_experiment(
             given.required("num_layers")?,
             given.required("num_steps")?,
         )?;
-        let id = services.create_experiment(permit, model, name.clone(), parameters).await?;
+        let id = services.create_experiment(permit, model.into(), name.clone(), parameters).await?;
         let mut body = ok(format!("experiment {name} created"));
         body.experiment_id = Some(id.to_string());
         Ok(body)
@@ -211,7 +212,7 @@ async fn upload_training_image(
         let label = form.fields.optional("label").map(Label::parse).transpose()?;
         let (file_name, image) = form.into_file()?;
         let image = NewImage { image, file_name, label };
-        services.add_images(permit, model, dataset, vec![image]).await?;
+        services.add_images(permit, model.into(), dataset.map(Name::into), vec![image]).await?;
         Ok(ok("Images added For training"))
     };
     answer(outcome.await)
@@ -240,7 +241,7 @@ async fn upload_training_images(
             let message = format!("image_urls has {} urls; one call takes at most {MAX_URLS}", urls.len());
             return Err(Error::parameter(message));
         }
-        services.add_from_urls(permit, model, dataset, label, &urls).await?;
+        services.add_from_urls(permit, model.into(), dataset.map(Name::into), label, &urls).await?;
         Ok(ok("Images added For training"))
     };
     answer(outcome.await)

@@ -4,6 +4,7 @@
 //! that is missing, a rate, a slow body) is added here for all of them by what a route takes. Knows routes and the shapes
 //! of errors; not what a handler does.
 
+mod finish;
 pub mod parts;
 pub mod words;
 
@@ -16,7 +17,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::schema::{Components, Schema};
+use utoipa::openapi::schema::Components;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
@@ -116,8 +117,11 @@ pub fn document(described: Vec<OpenApi>, routes: &[Listed]) -> OpenApi {
     for (name, scheme) in schemes() {
         components.add_security_scheme(name, scheme);
     }
-    for name in parts::PROJECTED {
-        make_partial(components, name);
+    finish::components(components);
+    for item in document.paths.paths.values_mut() {
+        for operation in [&mut item.get, &mut item.delete].into_iter().flatten() {
+            finish::parameters(operation, components);
+        }
     }
     document
 }
@@ -158,9 +162,24 @@ fn complete(operation: &mut Operation, route: &Listed) {
     }
     let shape = shape_name(Shape::of(route.path));
     for (status, response) in responses {
+        if let RefOr::T(response) = &mut *response
+            && response.description.is_empty()
+        {
+            response.description = well(status).to_owned();
+        }
         if status.starts_with(['4', '5']) {
             *response = RefOr::Ref(Ref::new(format!("#/components/responses/{shape}{status}")));
         }
+    }
+}
+
+/// What goes well, where a handler has no words for it.
+fn well(status: &str) -> &'static str {
+    match status {
+        "201" => "It was made",
+        "202" => "It will be done",
+        "204" => "It is done, and there is nothing to say",
+        _ => "It is answered",
     }
 }
 
@@ -228,13 +247,6 @@ fn credentials() -> Vec<SecurityRequirement> {
     let mut any: Vec<_> = schemes().into_iter().map(|(name, _)| SecurityRequirement::new(name, [""; 0])).collect();
     any.push(SecurityRequirement::default());
     any
-}
-
-/// Things that can be asked for in part: only the id is always there.
-fn make_partial(components: &mut Components, name: &str) {
-    if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name) {
-        object.required.retain(|field| field == "id");
-    }
 }
 
 #[cfg(test)]

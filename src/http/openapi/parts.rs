@@ -6,8 +6,25 @@
 
 use utoipa::IntoParams;
 
-/// Things that can be asked for in part, by `fields`.
-pub const PROJECTED: [&str; 0] = [];
+/// Things that can be asked for in part, by `fields`, each with what always comes along.
+pub const PROJECTED: [(&str, &str); 4] = [("Model", "id"), ("Experiment", "id"), ("Dataset", "id"), ("Image", "name")];
+
+const NAMED: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$";
+const NUMBERED: &str = "^[0-9]{1,9}$";
+
+/// What the cursors of lists look like.
+pub const CURSORS: [(&str, &str); 10] = [
+    ("list_accounts", NAMED),
+    ("list_datasets", NAMED),
+    ("list_models", NAMED),
+    ("list_audit_entries", NUMBERED),
+    ("list_experiments", NUMBERED),
+    ("list_versions", NUMBERED),
+    ("diff_versions", NUMBERED),
+    ("list_runs", "^run_[0-9][0-9a-hjkmnp-tv-z]{12}$"),
+    ("list_trash", "^trs_[0-9][0-9a-hjkmnp-tv-z]{12}$"),
+    ("get_balance", "^=[^/\\\\]*$"),
+];
 
 /// Where a list goes on, and how much of it is wanted.
 #[derive(IntoParams)]
@@ -78,6 +95,109 @@ pub struct OfDataset {
     /// The dataset's name or id
     #[param(max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     dataset: String,
+}
+
+/// A version of a dataset.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct OfVersion {
+    /// The model's name or id
+    #[param(max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    model: String,
+    /// The dataset's name or id
+    #[param(max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    dataset: String,
+    /// The version's number
+    #[param(minimum = 0)]
+    version: u64,
+}
+
+/// Two versions of a dataset.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct OfVersions {
+    /// The model's name or id
+    #[param(max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    model: String,
+    /// The dataset's name or id
+    #[param(max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    dataset: String,
+    /// The number of the one
+    #[param(minimum = 0)]
+    version: u64,
+    /// The number of the other
+    #[param(minimum = 0)]
+    other: u64,
+}
+
+/// A part of each thing.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct OfFields {
+    /// Only these fields, with commas between them; what tells one thing from another always comes along
+    fields: Option<String>,
+}
+
+/// The edition that a change is meant for.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct IfMatch {
+    /// The ETag of what is changed, as it was read: anything newer is left as it is (412)
+    #[param(rename = "If-Match", pattern = "^(\\*|\"[0-9]{1,9}\"(, ?\"[0-9]{1,9}\")*)$")]
+    if_match: Option<String>,
+}
+
+/// What the client calls its request.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct OfKey {
+    /// Anything of one's own: the same request with the same key within a day is answered as before, and done once
+    #[param(rename = "Idempotency-Key", pattern = "^[!-~]{1,200}$")]
+    idempotency_key: Option<String>,
+}
+
+/// Which images.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct OfImages {
+    /// Only those with this label, by their names
+    #[param(max_length = 128)]
+    label: Option<String>,
+    /// True for only those without a label
+    unlabelled: Option<bool>,
+    /// As they were in this version; the newest, unless said otherwise
+    #[param(minimum = 0)]
+    version: Option<u64>,
+}
+
+/// One image.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct OfImage {
+    /// Its file name
+    #[param(min_length = 1, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
+    name: String,
+    /// Its label, where it has one
+    #[param(max_length = 128)]
+    label: Option<String>,
+    /// Its hash: with it the answer never changes and is kept for long
+    #[param(pattern = "^[0-9a-f]{64}$")]
+    hash: Option<String>,
+    /// As it was in this version; the newest, unless said otherwise
+    #[param(minimum = 0)]
+    version: Option<u64>,
+}
+
+/// An image that is to be deleted.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct GoneImage {
+    /// Its file name
+    #[param(min_length = 1, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
+    name: String,
+    /// Its label, where it has one
+    #[param(max_length = 128)]
+    label: Option<String>,
 }
 
 /// Something in the trash by its id.

@@ -4,8 +4,9 @@ use super::Accounts;
 use crate::domain::account::{Actor, Change, Permit, Role, Share, Shared, View};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
+use crate::domain::ids::ModelId;
 use crate::domain::model::Model;
-use crate::domain::name::Name;
+use crate::domain::reference::Reference;
 use crate::service::access;
 use crate::store::{accounts, shares};
 
@@ -26,8 +27,8 @@ impl Accounts {
     ///
     /// # Errors
     /// `not_found` for the model.
-    pub fn shares(&self, permit: Permit<View>, model: &Name) -> Result<Vec<SharedWith>> {
-        let model = access::model(&self.store, permit, model)?;
+    pub fn shares(&self, permit: Permit<View>, model: &Reference<ModelId>) -> Result<Vec<SharedWith>> {
+        let model = access::called(&self.store, permit, model)?;
         let mut found = Vec::new();
         for shared in shares::of_model(&self.store, model.id, MOST)? {
             let account = accounts::get(&self.store, shared.account)?;
@@ -42,10 +43,16 @@ impl Accounts {
     ///
     /// # Errors
     /// `not_found` for the model or the account; `forbidden` for somebody else's model; `conflict` for its owner.
-    pub async fn share(&self, permit: Permit<Change>, model: Name, with: String, share: Share) -> Result<()> {
+    pub async fn share(
+        &self,
+        permit: Permit<Change>,
+        model: Reference<ModelId>,
+        with: String,
+        share: Share,
+    ) -> Result<()> {
         let (actor, now) = (permit.actor(), self.now());
         let write = self.store.write(move |tx| {
-            let model = access::model(tx, permit, &model)?;
+            let model = access::called(tx, permit, &model)?;
             check_owner(actor, &model)?;
             let account = super::find(tx, &with)?;
             if account.id == model.stamp.owner {
@@ -64,10 +71,10 @@ impl Accounts {
     ///
     /// # Errors
     /// As [`share`](Self::share); `not_found` where it was not.
-    pub async fn unshare(&self, permit: Permit<Change>, model: Name, with: String) -> Result<()> {
+    pub async fn unshare(&self, permit: Permit<Change>, model: Reference<ModelId>, with: String) -> Result<()> {
         let (actor, now) = (permit.actor(), self.now());
         let write = self.store.settle(move |tx| {
-            let model = access::model(tx, permit, &model)?;
+            let model = access::called(tx, permit, &model)?;
             check_owner(actor, &model)?;
             let account = super::find(tx, &with)?;
             if shares::get(tx, model.id, account.id)?.is_none() {

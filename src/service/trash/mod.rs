@@ -14,11 +14,12 @@ use crate::domain::account::{Change, Permit, View};
 use crate::domain::dataset::{DatasetVersion, Entry};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
-use crate::domain::ids::{ExperimentId, ModelId, TrashId};
+use crate::domain::ids::{DatasetId, ExperimentId, ModelId, TrashId};
 use crate::domain::model::Model;
 use crate::domain::name::{ImageName, Label, Name};
+use crate::domain::reference::Reference;
 use crate::domain::run::Run;
-use crate::domain::stamp::{Stamp, Timestamp};
+use crate::domain::stamp::{Seen, Stamp, Timestamp};
 use crate::domain::trash::{Stage, TrashItem, Trashed};
 use crate::store::{Read, Tx, blobs, datasets, experiments, manifests, models, results, runs, trash};
 
@@ -28,13 +29,13 @@ pub enum Target {
     /// The model itself.
     Model,
     /// One of its experiments.
-    Experiment(Name),
+    Experiment(Reference<ExperimentId>),
     /// One of its datasets.
-    Dataset(Name),
+    Dataset(Reference<DatasetId>),
     /// An image of one of its datasets, or of the dataset of all of its images.
     Image {
         /// The dataset.
-        dataset: Option<Name>,
+        dataset: Option<Reference<DatasetId>>,
         /// The image's label.
         label: Option<Label>,
         /// Its file name.
@@ -60,17 +61,19 @@ impl Services {
     /// that.
     ///
     /// # Errors
-    /// `not_found` for what was named; `forbidden`.
+    /// `not_found` for what was named; `forbidden`; `stale` where it has changed since it was `seen`.
     pub async fn delete(
         &self,
         permit: Permit<Change>,
-        model: Name,
+        model: Reference<ModelId>,
         target: Target,
+        seen: Seen,
         dry_run: bool,
     ) -> Result<TrashView> {
         let (actor, now) = (permit.actor(), self.now());
         let write = self.parts.store.settle(move |tx| {
-            let model = access::model(tx, permit, &model)?;
+            let model = access::called(tx, permit, &model)?;
+            check_revision(tx, &model, &target, &seen)?;
             let id = TrashId(tx.next_id()?);
             let (name, what) = match dry_run {
                 true => look_at(tx, &model, &target)?,
@@ -260,19 +263,31 @@ fn no_image(name: &ImageName, label: Option<&Label>) -> Error {
     Error::not_found(format_args!("the dataset has no image `{}` {label}", name.as_str()))
 }
 
+/// Refuses to delete another edition than the client has seen; images have no editions.
+fn check_revision(reader: &impl Read, model: &Model, target: &Target, seen: &Seen) -> Result<()> {
+    match target {
+        Target::Model => model.stamp.check(seen),
+        Target::Experiment(called) => access::experiment(reader, model.id, called)?.stamp.check(seen),
+        Target::Dataset(called) => access::dataset(reader, model.id, called)?.stamp.check(seen),
+        Target::Image { .. } => Ok(()),
+    }
+}
+
 /// What is meant, as it would be deleted.
 fn look_at(reader: &impl Read, model: &Model, target: &Target) -> Result<(String, Trashed)> {
     Ok(match target {
         Target::Model => (model.name.as_str().to_owned(), Trashed::Model),
-        Target::Experiment(name) => {
-            (name.as_str().to_owned(), Trashed::Experiment(experiments::named(reader, model.id, name)?.id))
+        Target::Experiment(called) => {
+            let experiment = access::experiment(reader, model.id, called)?;
+            (experiment.name.as_str().to_owned(), Trashed::Experiment(experiment.id))
         }
-        Target::Dataset(name) => {
-            (name.as_str().to_owned(), Trashed::Dataset(datasets::named(reader, model.id, name)?.id))
+        Target::Dataset(called) => {
+            let dataset = access::dataset(reader, model.id, called)?;
+            (dataset.name_text().to_owned(), Trashed::Dataset(dataset.id))
         }
         Target::Image { dataset, label, name } => {
             let dataset = match dataset {
-                Some(dataset) => datasets::named(reader, model.id, dataset)?,
+                Some(dataset) => access::dataset(reader, model.id, dataset)?,
                 None => datasets::must_get(reader, model.all_images)?,
             };
             let removal = manifests::removal(reader, &dataset, label.as_ref(), name)?;

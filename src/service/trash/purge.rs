@@ -15,7 +15,7 @@ use crate::domain::ids::{DatasetId, ExperimentId, TrashId};
 use crate::domain::trash::Stage;
 use crate::service::{CHUNK, access};
 use crate::store::manifests::{self, Slot};
-use crate::store::{Store, Tx, blobs, datasets, experiments, models, results, runs, shares, trash};
+use crate::store::{Store, Tx, balance, blobs, datasets, experiments, models, results, runs, shares, trash};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -59,9 +59,12 @@ impl Services {
         self.remove_all(permit.actor(), may, &turn).await
     }
 
-    /// Looks after the trash for as long as the server runs.
+    /// Looks after the trash, and after answers that are kept for a day, for as long as the server runs.
     pub async fn keep_trash(&self) {
         loop {
+            if let Err(error) = self.forget_answers().await {
+                tracing::warn!(%error, "old answers could not be forgotten; it is tried again in an hour");
+            }
             if let Err(error) = self.tend_trash().await {
                 tracing::warn!(%error, "the trash could not be emptied; it is tried again in an hour");
             }
@@ -325,12 +328,8 @@ impl Broom<'_> {
     async fn dataset(&mut self, id: DatasetId) -> Result<()> {
         let Some(dataset) = datasets::get(&self.store, id)? else { return Ok(()) };
         self.empty(&dataset).await?;
-        loop {
-            let left = self.store.settle(move |tx| datasets::forget_versions(tx, id, CHUNK)).await?;
-            if left == 0 {
-                break;
-            }
-        }
+        while self.store.settle(move |tx| datasets::forget_versions(tx, id, CHUNK)).await? > 0 {}
+        while self.store.settle(move |tx| balance::forget(tx, id, CHUNK)).await? > 0 {}
         self.done(move |tx| datasets::delete(tx, &dataset)).await
     }
 

@@ -2,9 +2,11 @@
 
 use super::super::key::{self, Key};
 use super::super::tx::Read;
-use super::super::{accounts, mails, models, shares, tokens, webhooks};
+use super::super::{accounts, answers, codec, mails, models, shares, tokens, webhooks};
 use super::look::Look;
 use crate::domain::account::LOCAL_ACCOUNT;
+use crate::domain::answer::KeptAnswer;
+use crate::domain::error::Result;
 use crate::domain::ids::{AccountId, ModelId, TokenId};
 
 pub(super) fn account<R: Read>(look: &mut Look<'_, R>) {
@@ -94,4 +96,35 @@ pub(super) fn mail_delivery<R: Read>(look: &mut Look<'_, R>) {
     if let Some((address, _)) = look.decoded("e-mail's delivery", mails::decode(look.value())) {
         look.is_at(format_args!("the delivery to {address}"), &mails::delivery_key(&address));
     }
+}
+
+pub(super) fn answer<R: Read>(look: &mut Look<'_, R>) {
+    let Some(answer) = look.decoded("kept answer", answers::decode(look.value())) else { return };
+    let who = format!("an answer kept for {}", answer.key.account);
+    if look.is_at(&who, &answers::record_key(answer.key)) {
+        if let Err(error) = answers::get(look.reader, answer.key, answer.at) {
+            look.problem(format!("the body of {who} cannot be read: {error}"));
+        }
+        look.index(&who, "place in the order", answers::order_key(answer.key, answer.at), &[]);
+    }
+}
+
+pub(super) fn answer_order<R: Read>(look: &mut Look<'_, R>) {
+    let found = answer_at(look);
+    let key = look.whole_key();
+    let fits = |answer: &KeptAnswer| answers::order_key(answer.key, answer.at) == key;
+    look.leads("the kept answer", found, fits);
+}
+
+pub(super) fn answer_body<R: Read>(look: &mut Look<'_, R>) {
+    look.decoded::<Vec<u8>>("a piece of a kept answer", codec::decode_v1(look.value()));
+    let found = answer_at(look);
+    look.leads("the kept answer", found, |_| true);
+}
+
+/// The answer that a key belongs to.
+fn answer_at<R: Read>(look: &Look<'_, R>) -> Result<Option<KeptAnswer>> {
+    let Some(key) = answers::owner(look.whole_key()) else { return Ok(None) };
+    // One that does not decode is found at its own key.
+    Ok(look.reader.get(&answers::record_key(key))?.and_then(|bytes| answers::decode(&bytes).ok()))
 }

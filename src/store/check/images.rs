@@ -3,7 +3,7 @@
 use super::super::key::{self, Key};
 use super::super::manifests::{self, Slot};
 use super::super::tx::Read;
-use super::super::{blobs, datasets, experiments, models, trash};
+use super::super::{balance, blobs, datasets, experiments, models, trash};
 use super::look::Look;
 use crate::domain::dataset::{Dataset, DatasetVersion, Digest, Entry, FrozenVersion, VersionNumber};
 use crate::domain::error::Result;
@@ -39,6 +39,54 @@ pub(super) fn dataset<R: Read>(look: &mut Look<'_, R>) {
     match fold(look.reader, &dataset, start) {
         Ok(folded) => compare(look, &who, &dataset, folded),
         Err(error) => look.problem(format!("the entries of {who} cannot be read: {error}")),
+    }
+}
+
+/// What a change of a dataset that is counted has written down: how many images have its label since.
+fn counted<R: Read>(look: &mut Look<'_, R>, who: &str, version: DatasetVersion, label: Option<&Label>, comes: bool) {
+    let is_counted = look.reader.get(&balance::marker(version.dataset));
+    let Ok((Some(_), Some(dataset))) = is_counted.and_then(|is| Ok((is, datasets::get(look.reader, version.dataset)?)))
+    else {
+        return;
+    };
+    let before = DatasetVersion { number: VersionNumber(version.number.0.saturating_sub(1)), ..version };
+    match balance::after(look.reader, before, dataset.base, label, comes) {
+        Ok((key, count)) => look.index(who, "label's count", key, &count.to_be_bytes()),
+        Err(error) => look.problem(format!("the images with the label of {who} cannot be counted: {error}")),
+    }
+}
+
+pub(super) fn label_count<R: Read>(look: &mut Look<'_, R>) {
+    let key = look.whole_key();
+    let id = DatasetId(key::id_at(key, 1));
+    let Some(dataset) =
+        look.expect("a count of labels", format_args!("the dataset {id}"), datasets::get(look.reader, id))
+    else {
+        return;
+    };
+    if key == balance::marker(id) {
+        if !look.value().is_empty() || dataset.head.0 == 0 {
+            look.malformed();
+        }
+        return;
+    }
+    let Some((label, number)) = balance::label_of(key).zip(balance::number_of(key)) else { return look.malformed() };
+    look.index(format_args!("{id}"), "mark of being counted", balance::marker(id), &[]);
+    let found = look.reader.get(&manifests::entry_key(id, number.0)).map(|found| {
+        match found.map(|bytes| manifests::decode(&bytes)) {
+            Some(Ok(Slot::Added(entry, _))) => Some(entry),
+            Some(Ok(Slot::Removed { part, sequence, .. })) => {
+                removed_entry(look.reader, part, sequence).ok().flatten().map(|(entry, _)| entry)
+            }
+            _ => None,
+        }
+    });
+    let fits = |entry: &Entry| entry.label.as_ref().map_or("", Label::as_str) == label;
+    match found {
+        Ok(Some(entry)) if !fits(&entry) => look.stale(format_args!("the label of version {} of {id}", number.0)),
+        // What was forgotten was counted while it was there.
+        Ok(None) if number > dataset.head => look.stale(format_args!("version {} of {id}", number.0)),
+        _ => {}
     }
 }
 
@@ -189,6 +237,8 @@ pub(super) fn entry<R: Read>(look: &mut Look<'_, R>) {
                 if !is_so || manifests::entry_hash(&entry) != entry_hash {
                     look.problem(format!("{who} names entry {sequence} of {part}, which is another one"));
                 }
+                let version = DatasetVersion { dataset, number: VersionNumber(number) };
+                counted(look, &who, version, entry.label.as_ref(), false);
             }
             if part != dataset {
                 let index = manifests::removed_key(dataset, part, sequence);
@@ -204,6 +254,8 @@ pub(super) fn entry<R: Read>(look: &mut Look<'_, R>) {
         let found = look.reader.get(&manifests::entry_key(dataset, version.0));
         look.expect(&who, format_args!("its removal in version {}", version.0), found);
     }
+    let version = DatasetVersion { dataset, number: VersionNumber(number) };
+    counted(look, &who, version, entry.label.as_ref(), true);
     let mut index = manifests::name_prefix(dataset, entry.label.as_ref(), &entry.name);
     index.extend_from_slice(&number.to_be_bytes());
     look.index(&who, "name", index, &[]);

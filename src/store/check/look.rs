@@ -70,6 +70,11 @@ impl<'a, R: Read> Look<'a, R> {
         self.key.get(1..).unwrap_or_default()
     }
 
+    /// The key with its family.
+    pub fn whole_key(&self) -> &'a [u8] {
+        self.key
+    }
+
     pub fn value(&self) -> &'a [u8] {
         self.value
     }

@@ -155,6 +155,7 @@ fn judge<R: Read>(reader: &R, now: Timestamp, key: &[u8], value: &[u8]) -> Vec<N
         key::ENTRY => images::entry(&mut look),
         key::ENTRY_NAME => images::entry_name(&mut look),
         key::REMOVED => images::removed(&mut look),
+        key::LABEL_COUNT => images::label_count(&mut look),
         key::VERSION => images::version(&mut look),
         key::BLOB => images::blob(&mut look),
         key::RUN => runs::run(&mut look),
@@ -183,6 +184,9 @@ fn judge<R: Read>(reader: &R, now: Timestamp, key: &[u8], value: &[u8]) -> Vec<N
         key::WEBHOOK => accounts::webhook(&mut look),
         key::WEBHOOK_DELIVERY => accounts::delivery(&mut look),
         key::MAIL_DELIVERY => accounts::mail_delivery(&mut look),
+        key::ANSWER => accounts::answer(&mut look),
+        key::ANSWER_ORDER => accounts::answer_order(&mut look),
+        key::ANSWER_BODY => accounts::answer_body(&mut look),
         other => look.problem(format!("a record of family {other:#04x}, which this release does not know")),
     }
     look.into_notes()

@@ -2,8 +2,14 @@
 
 mod accounts;
 mod audit;
+mod conditions;
+mod datasets;
 mod events;
+mod experiments;
+mod fields;
+mod images;
 mod maintenance;
+mod models;
 mod page;
 mod predictions;
 mod queue;
@@ -15,6 +21,7 @@ mod shares;
 mod sweeps;
 mod tokens;
 mod trash;
+mod versions;
 mod webhooks;
 
 use crate::domain::error::Result;
@@ -35,6 +42,10 @@ pub fn configure(routes: &mut Routes<'_>) {
     events::configure(routes);
     maintenance::configure(routes);
     predictions::configure(routes);
+    datasets::configure(routes);
+    experiments::configure(routes);
+    images::configure(routes);
+    models::configure(routes);
     queue::configure(routes);
     results::configure(routes);
     run_files::configure(routes);
@@ -44,6 +55,7 @@ pub fn configure(routes: &mut Routes<'_>) {
     sweeps::configure(routes);
     tokens::configure(routes);
     trash::configure(routes);
+    versions::configure(routes);
     webhooks::configure(routes);
 }
 
@@ -55,6 +67,10 @@ pub fn docs() -> Vec<OpenApi> {
         events::Docs::openapi(),
         maintenance::Docs::openapi(),
         predictions::Docs::openapi(),
+        datasets::Docs::openapi(),
+        experiments::Docs::openapi(),
+        images::Docs::openapi(),
+        models::Docs::openapi(),
         queue::Docs::openapi(),
         results::Docs::openapi(),
         run_files::Docs::openapi(),
@@ -64,6 +80,7 @@ pub fn docs() -> Vec<OpenApi> {
         sweeps::Docs::openapi(),
         tokens::Docs::openapi(),
         trash::Docs::openapi(),
+        versions::Docs::openapi(),
         webhooks::Docs::openapi(),
     ]
 }

@@ -191,7 +191,7 @@ async fn send(content_type: &'static str, path: PathBuf, part: Part) -> HttpResp
 }
 
 /// So many bytes of a file, which may be growing.
-fn pieces(file: File, start: u64, length: u64) -> impl futures::Stream<Item = io::Result<Bytes>> {
+pub(super) fn pieces(file: File, start: u64, length: u64) -> impl futures::Stream<Item = io::Result<Bytes>> {
     futures::stream::try_unfold((file, start, length), |(mut file, at, left)| async move {
         if left == 0 {
             return Ok(None);

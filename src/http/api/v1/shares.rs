@@ -1,8 +1,8 @@
 //! `/api/v1/models/{model}/shares`: with whom a model is shared.
 
+use super::models::called;
 use super::{answer, done};
 use crate::domain::account::{Change, Share, View};
-use crate::domain::name::Name;
 use crate::http::auth::Granted;
 use crate::http::body::Json;
 use crate::http::error::Shape;
@@ -54,7 +54,7 @@ struct Put {
 #[utoipa::path(get, path = "/api/v1/models/{model}/shares", operation_id = "list_shares", tag = "models",
     params(OfModel), responses((status = 200, body = List), (status = 404)))]
 async fn list(Granted(permit): Granted<View>, services: Data<Services>, path: Path<String>) -> HttpResponse {
-    let found = Name::parse("model", &path).and_then(|model| services.accounts().shares(permit, &model));
+    let found = called(&path).and_then(|model| services.accounts().shares(permit, &model));
     let body = |found: Vec<_>| {
         let data =
             found.into_iter().map(|with: SharedWith| ShareBody { account: with.account, access: with.share.as_str() });
@@ -74,7 +74,7 @@ async fn share(
 ) -> HttpResponse {
     let outcome = async {
         let (model, account) = path.into_inner();
-        let model = Name::parse("model", &model)?;
+        let model = called(&model)?;
         services.accounts().share(permit, model, account, Share::parse(&access)?).await
     };
     done(outcome.await)
@@ -90,7 +90,7 @@ async fn unshare(
 ) -> HttpResponse {
     let outcome = async {
         let (model, account) = path.into_inner();
-        services.accounts().unshare(permit, Name::parse("model", &model)?, account).await
+        services.accounts().unshare(permit, called(&model)?, account).await
     };
     done(outcome.await)
 }

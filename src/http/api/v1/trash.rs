@@ -1,16 +1,21 @@
-//! `DELETE` of models, datasets, experiments and images, and `/api/v1/trash`, where they go first.
+//! `DELETE` of models, datasets, experiments and images, whose routes are the nouns' own, and `/api/v1/trash`, where they
+//! go first.
 
+use super::conditions::if_match;
+use super::images::{image_name, label};
+use super::models::called;
 use super::page::{self, Page};
 use super::{answer, done, time};
 use crate::domain::account::{Change, Permit, View};
 use crate::domain::error::{Error, Result};
 use crate::domain::ids::{ParseIdError, TrashId};
-use crate::domain::name::{ImageName, Label, Name};
+use crate::domain::name::Name;
+use crate::domain::reference::Reference;
 use crate::domain::trash::Trashed;
 use crate::http::auth::Granted;
 use crate::http::body::OptionalJson;
 use crate::http::error::Shape;
-use crate::http::openapi::parts::{DryRun, OfDataset, OfExperiment, OfModel, OfTrash, Paging};
+use crate::http::openapi::parts::{DryRun, GoneImage, IfMatch, OfDataset, OfExperiment, OfModel, OfTrash, Paging};
 use crate::http::openapi::words::TrashWord;
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
@@ -22,17 +27,24 @@ use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
 
 pub(super) fn configure(routes: &mut Routes<'_>) {
-    routes.add(at("/api/v1/models/{model}", Shape::Problem).delete(delete_model));
-    routes.add(at("/api/v1/models/{model}/experiments/{experiment}", Shape::Problem).delete(delete_experiment));
-    routes.add(at("/api/v1/models/{model}/datasets/{dataset}", Shape::Problem).delete(delete_dataset));
-    routes.add(at("/api/v1/models/{model}/images", Shape::Problem).delete(delete_image));
     routes.add(at("/api/v1/trash", Shape::Problem).get(list).delete(empty));
     routes.add(at("/api/v1/trash/{id}", Shape::Problem).get(get).delete(purge));
     routes.add(at("/api/v1/trash/{id}/restore", Shape::Problem).post(restore));
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(delete_model, delete_experiment, delete_dataset, delete_image, list, get, restore, purge, empty))]
+#[openapi(paths(
+    delete_model,
+    delete_experiment,
+    delete_dataset,
+    delete_image,
+    delete_image_of_dataset,
+    list,
+    get,
+    restore,
+    purge,
+    empty
+))]
 pub(super) struct Docs;
 
 /// Something in the trash as `/api/v1` shows it.
@@ -125,15 +137,6 @@ impl From<Freed> for FreedBody {
     }
 }
 
-/// Reads `dry_run`.
-fn dry_run(parameters: &Parameters) -> Result<bool> {
-    match parameters.optional("dry_run") {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(_) => Err(Error::parameter("dry_run is true or false")),
-    }
-}
-
 async fn delete(
     permit: Permit<Change>,
     services: &Services,
@@ -143,9 +146,9 @@ async fn delete(
 ) -> HttpResponse {
     let parameters = Parameters::from_query(request.query_string());
     let outcome = async {
-        let only_asks = dry_run(&parameters)?;
-        let model = Name::parse("model", model)?;
-        let mut body: TrashBody = services.delete(permit, model, target(&parameters)?, only_asks).await?.into();
+        let only_asks = parameters.flag("dry_run")?;
+        let (model, seen) = (called(model)?, if_match(request)?);
+        let mut body: TrashBody = services.delete(permit, model, target(&parameters)?, seen, only_asks).await?.into();
         if only_asks {
             body.id = None;
         }
@@ -156,8 +159,8 @@ async fn delete(
 
 /// Put a model into the trash
 #[utoipa::path(delete, path = "/api/v1/models/{model}", operation_id = "delete_model", tag = "models",
-    params(OfModel, DryRun), responses((status = 200, body = TrashBody), (status = 404)))]
-async fn delete_model(
+    params(OfModel, DryRun, IfMatch), responses((status = 200, body = TrashBody), (status = 404), (status = 412)))]
+pub(super) async fn delete_model(
     Granted(permit): Granted<Change>,
     services: Data<Services>,
     request: HttpRequest,
@@ -168,56 +171,71 @@ async fn delete_model(
 
 /// Put an experiment into the trash
 #[utoipa::path(delete, path = "/api/v1/models/{model}/experiments/{experiment}", operation_id = "delete_experiment", tag = "experiments",
-    params(OfExperiment, DryRun), responses((status = 200, body = TrashBody), (status = 404)))]
-async fn delete_experiment(
+    params(OfExperiment, DryRun, IfMatch),
+    responses((status = 200, body = TrashBody), (status = 404), (status = 412)))]
+pub(super) async fn delete_experiment(
     Granted(permit): Granted<Change>,
     services: Data<Services>,
     request: HttpRequest,
     path: Path<(String, String)>,
 ) -> HttpResponse {
     let (model, experiment) = path.into_inner();
-    let target = |_: &Parameters| Name::parse("experiment", &experiment).map(Target::Experiment);
+    let target = |_: &Parameters| Reference::parse("experiment", &experiment).map(Target::Experiment);
     delete(permit, &services, &request, &model, target).await
 }
 
 /// Put a dataset into the trash
 #[utoipa::path(delete, path = "/api/v1/models/{model}/datasets/{dataset}", operation_id = "delete_dataset", tag = "datasets",
-    params(OfDataset, DryRun), responses((status = 200, body = TrashBody), (status = 404)))]
-async fn delete_dataset(
+    params(OfDataset, DryRun, IfMatch),
+    responses((status = 200, body = TrashBody), (status = 404), (status = 412)))]
+pub(super) async fn delete_dataset(
     Granted(permit): Granted<Change>,
     services: Data<Services>,
     request: HttpRequest,
     path: Path<(String, String)>,
 ) -> HttpResponse {
     let (model, dataset) = path.into_inner();
-    let target = |_: &Parameters| Name::parse("dataset", &dataset).map(Target::Dataset);
+    let target = |_: &Parameters| Reference::parse("dataset", &dataset).map(Target::Dataset);
     delete(permit, &services, &request, &model, target).await
 }
 
-/// Put an image into the trash
+/// The image of a query, of a dataset where there is one.
+fn image(parameters: &Parameters, dataset: Option<&str>) -> Result<Target> {
+    Ok(Target::Image {
+        dataset: dataset.map(|dataset| Reference::parse("dataset", dataset)).transpose()?,
+        label: label(parameters)?,
+        name: image_name(parameters.required("name")?)?,
+    })
+}
+
+/// Put an image of a model into the trash
 #[utoipa::path(delete, path = "/api/v1/models/{model}/images", operation_id = "delete_image", tag = "images",
-    params(OfModel, ("name" = String, Query, description = "The image's file name"),
-        ("label" = Option<String>, Query, description = "Its label, where it has one", max_length = 128),
-        ("dataset" = Option<String>, Query, description = "Of this dataset alone, not of the model"), DryRun),
+    params(OfModel, GoneImage, ("dataset" = Option<String>, Query, description = "Of this dataset, not of the model"), DryRun),
     responses((status = 200, body = TrashBody), (status = 404)))]
-async fn delete_image(
+pub(super) async fn delete_image(
     Granted(permit): Granted<Change>,
     services: Data<Services>,
     request: HttpRequest,
     path: Path<String>,
 ) -> HttpResponse {
     let target = |parameters: &Parameters| {
-        let name = parameters.required("name")?;
-        if name.contains(char::is_control) {
-            return Err(Error::parameter("name has a control character, which no image's name has"));
-        }
-        Ok(Target::Image {
-            dataset: parameters.optional_name("dataset")?,
-            label: parameters.optional("label").map(Label::parse).transpose()?,
-            name: ImageName::from_store(name.to_owned()),
-        })
+        let dataset = parameters.optional_name("dataset")?;
+        image(parameters, dataset.as_ref().map(Name::as_str))
     };
     delete(permit, &services, &request, &path, target).await
+}
+
+/// Put an image of a dataset into the trash
+#[utoipa::path(delete, path = "/api/v1/models/{model}/datasets/{dataset}/images", operation_id = "delete_dataset_image",
+    tag = "images", params(OfDataset, GoneImage, DryRun), responses((status = 200, body = TrashBody), (status = 404)))]
+pub(super) async fn delete_image_of_dataset(
+    Granted(permit): Granted<Change>,
+    services: Data<Services>,
+    request: HttpRequest,
+    path: Path<(String, String)>,
+) -> HttpResponse {
+    let (model, dataset) = path.into_inner();
+    delete(permit, &services, &request, &model, |parameters| image(parameters, Some(&dataset))).await
 }
 
 fn id(path: &str) -> Result<TrashId> {
