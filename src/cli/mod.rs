@@ -1,7 +1,9 @@
 //! The command line: one file a subcommand.
 
 mod accounts;
+mod api;
 mod care;
+mod client;
 pub mod demo;
 mod environment;
 mod guard;
@@ -15,7 +17,7 @@ mod test;
 mod train;
 
 use crate::trainer::classify::ClassifyError;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::error::Error;
 use std::io;
 use std::process::ExitCode;
@@ -44,6 +46,23 @@ enum Command {
     Train(train::TrainArgs),
     /// Ask a trained classifier about an image, as the server does for each prediction
     Test(test::TestArgs),
+    /// Send a folder of images to a server
+    Upload(client::upload::UploadArgs),
+    /// Have a server run a sweep of experiments
+    Sweep(client::sweep::SweepArgs),
+    /// Watch a sweep, or all that a model has under way
+    Watch(client::watch::WatchArgs),
+    /// Show the best result
+    Best(client::best::BestArgs),
+    /// Ask a server's best model about images
+    Predict(client::predict::PredictArgs),
+    /// Print what a run printed
+    Logs(client::logs::LogsArgs),
+    /// Print completions for a shell
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
     /// Make, list, change and remove accounts
     #[command(subcommand)]
     User(accounts::UserCommand),
@@ -71,6 +90,16 @@ pub fn main() -> ExitCode {
         Command::Restore(arguments) => care::restore::run(arguments),
         Command::Train(arguments) => train::run(&arguments).map_err(Into::into),
         Command::Test(arguments) => test::run(&arguments).map_err(Into::into),
+        Command::Upload(arguments) => client::upload::run(&arguments),
+        Command::Sweep(arguments) => client::sweep::run(&arguments),
+        Command::Watch(arguments) => client::watch::run(&arguments),
+        Command::Best(arguments) => client::best::run(&arguments),
+        Command::Predict(arguments) => client::predict::run(&arguments),
+        Command::Logs(arguments) => client::logs::run(&arguments),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "trainyard", &mut io::stdout());
+            Ok(())
+        }
         Command::User(command) => accounts::user(command),
         Command::Token(command) => accounts::token(command),
         Command::Guard(arguments) => guard::run(&arguments),

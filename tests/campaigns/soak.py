@@ -229,7 +229,8 @@ class Soak:
                     self.violations.add(f"the removal of {model} is answered {status} {body!r}")
             self.gone.append(load)
         del self.loads[:-KEPT]
-        status, body = self.run.client.raw("DELETE", "/api/v1/trash")
+        # All that a storm has left may be in there.
+        status, body = Client(self.server, timeout=600).raw("DELETE", "/api/v1/trash")
         if status != 200:
             self.violations.add(f"the removal of what is in the trash is answered {status} {body!r}")
         self.did["removed for good"] += json.loads(body).get("items", 0) if status == 200 else 0

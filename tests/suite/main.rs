@@ -23,6 +23,7 @@ mod catalogue;
 mod children_custody;
 mod children_limits;
 mod children_memory;
+mod commands;
 mod control;
 mod crashes;
 mod datasets;

@@ -1,6 +1,6 @@
 //! What the demo shows: one line that moves on a terminal, plain lines elsewhere, and the leaderboard.
 
-use super::client::Run;
+use super::Run;
 use super::digits::Digit;
 use std::collections::HashSet;
 use std::io::{IsTerminal, Write};
@@ -28,7 +28,7 @@ impl Progress {
 
     /// Shows the runs as they stand.
     pub fn show(&mut self, runs: &[Run]) {
-        let done: Vec<&Run> = runs.iter().filter(|run| is_over(run)).collect();
+        let done: Vec<&Run> = runs.iter().filter(|run| run.is_over()).collect();
         if self.is_terminal {
             let filled = done.len() * BAR / runs.len().max(1);
             let running = runs.iter().filter(|run| run.state == "running").count();
@@ -64,19 +64,10 @@ impl Progress {
     }
 }
 
-/// True for a run that is over, however it ended.
-pub fn is_over(run: &Run) -> bool {
-    matches!(run.state.as_str(), "succeeded" | "failed" | "cancelled")
-}
-
-fn value(run: &Run) -> f64 {
-    run.accuracy.as_deref().and_then(|text| text.parse().ok()).unwrap_or(-1.0)
-}
-
 fn best(runs: &[Run]) -> Option<&Run> {
     runs.iter()
         .filter(|run| run.accuracy.is_some())
-        .reduce(|best, run| if value(run) > value(best) { run } else { best })
+        .reduce(|best, run| if run.value() > best.value() { run } else { best })
 }
 
 fn line(run: &Run) -> String {
@@ -94,7 +85,7 @@ fn line(run: &Run) -> String {
 /// Prints all runs, the best first.
 pub fn leaderboard(runs: &[Run]) {
     let mut ranked: Vec<&Run> = runs.iter().collect();
-    ranked.sort_by(|a, b| value(b).total_cmp(&value(a)));
+    ranked.sort_by(|a, b| b.value().total_cmp(&a.value()));
     for (place, run) in (1..).zip(ranked) {
         println!("  {place:>2}. {}", line(run));
         if let Some(reason) = &run.reason {

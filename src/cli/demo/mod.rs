@@ -1,26 +1,27 @@
 //! `trainyard demo`: the whole story on real images, through the API as a user would.
 
-mod client;
 mod digits;
 mod display;
 
 use super::Outcome;
+use super::api::{Api, ApiError, Run};
 use super::serve::runtime;
 use crate::app::Server;
 use crate::config::{Config, RawConfig, Surroundings};
 use crate::{allocator, telemetry};
 use clap::Args;
-use client::Api;
 pub use digits::DemoSamples;
 use digits::{Digit, Digits};
-use display::{Answered, Progress, is_over};
+use display::{Answered, Progress};
 use futures::{StreamExt, TryStreamExt};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tokio::sync::oneshot;
 
 const MODEL: &str = "digits";
 const DATASET: &str = "handwritten";
+const OF_DATASET: &[(&str, &str)] = &[("model_name", MODEL), ("dataset_name", DATASET)];
 
 /// Requests in flight at once.
 const IN_FLIGHT: usize = 8;
@@ -45,22 +46,9 @@ pub struct DemoArgs {
 /// Why the demo did not work.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// The server refused a call.
-    #[error("{call} answered {status}: {text}")]
-    Answer {
-        /// The call.
-        call: String,
-        /// The status.
-        status: u16,
-        /// The body.
-        text: String,
-    },
-    /// The server did not answer.
-    #[error("the server did not answer: {0}")]
-    Http(#[from] reqwest::Error),
-    /// The server's answer is no JSON of the shape that was expected.
-    #[error("an answer was not understood: {0}")]
-    Json(#[from] serde_json::Error),
+    /// A call gave nothing.
+    #[error(transparent)]
+    Api(#[from] ApiError),
     /// A digit could not be packed or unpacked.
     #[error("a digit could not be drawn: {0}")]
     Picture(#[from] image::ImageError),
@@ -136,13 +124,13 @@ async fn with_server(config: Config, keep: bool) -> Outcome {
 }
 
 async fn story(address: &str) -> Result<(), DemoError> {
-    let api = Api::new(address.to_owned())?;
+    let api = Api::new(address, None)?;
     let digits = Digits::unpack()?;
     upload(&api, &digits.uploaded).await?;
     let runs = sweep(&api).await?;
     println!("\nleaderboard (accuracy on images held out from training)");
     display::leaderboard(&runs);
-    let best = api.get(&format!("/bestAccuracy?model_name={MODEL}")).await?;
+    let best: Value = api.get(&["bestAccuracy"], &[("model_name", MODEL)]).await?;
     println!(
         "\nbest      {} with accuracy {}",
         best["body"]["bestExperiment"].as_str().unwrap_or_default(),
@@ -153,13 +141,15 @@ async fn story(address: &str) -> Result<(), DemoError> {
 }
 
 async fn upload(api: &Api, digits: &[Digit]) -> Result<(), DemoError> {
-    api.get(&format!("/createModel?model_name={MODEL}")).await?;
-    api.get(&format!("/createDataset?model_name={MODEL}&dataset_name={DATASET}")).await?;
+    api.make("createModel", &[("model_name", MODEL)]).await?;
+    api.make("createDataset", OF_DATASET).await?;
     let since = Instant::now();
     futures::stream::iter(digits)
         .map(|digit| async move {
             let name = format!("{:04}.png", digit.number);
-            api.upload(MODEL, DATASET, name, digit.label, digit.png()?).await
+            Ok::<_, DemoError>(
+                api.upload(MODEL, Some(DATASET), Some(&digit.label.to_string()), name, digit.png()?).await?,
+            )
         })
         .buffer_unordered(IN_FLIGHT)
         .try_collect::<()>()
@@ -172,14 +162,14 @@ async fn upload(api: &Api, digits: &[Digit]) -> Result<(), DemoError> {
     Ok(())
 }
 
-async fn sweep(api: &Api) -> Result<Vec<client::Run>, DemoError> {
-    let started = api.get(&format!("/runDefaultExperiments?model_name={MODEL}&dataset_name={DATASET}")).await?;
+async fn sweep(api: &Api) -> Result<Vec<Run>, DemoError> {
+    let started: Value = api.get(&["runDefaultExperiments"], OF_DATASET).await?;
     println!("sweep     {}", started["message"].as_str().unwrap_or_default());
     let mut progress = Progress::new();
     loop {
         let runs = api.runs(MODEL).await?;
         progress.show(&runs);
-        if runs.iter().all(is_over) {
+        if runs.iter().all(Run::is_over) {
             let took = progress.end();
             println!("          {} runs in {:.1} s", runs.len(), took.as_secs_f64());
             return Ok(runs);
@@ -188,7 +178,7 @@ async fn sweep(api: &Api) -> Result<Vec<client::Run>, DemoError> {
     }
 }
 
-fn check(runs: &[client::Run]) -> Result<(), DemoError> {
+fn check(runs: &[Run]) -> Result<(), DemoError> {
     let failed = runs.iter().filter(|run| run.state != "succeeded").count();
     if failed > 0 {
         return Err(DemoError::Story(format!("{failed} of {} runs gave no result", runs.len())));
@@ -202,7 +192,7 @@ async fn ask(api: &Api, digits: &[Digit]) -> Result<(), DemoError> {
     let answers: Vec<Answered> = futures::stream::iter(digits)
         .map(|digit| async move {
             let answer = api.test(MODEL, format!("{:04}.png", digit.number), digit.png()?).await?;
-            let text = |key: &str| answer["body"][key].as_str().unwrap_or_default().to_owned();
+            let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
             Ok::<_, DemoError>((digit.clone(), text("label"), text("accuracy")))
         })
         .buffered(IN_FLIGHT)
