@@ -103,7 +103,7 @@ fn head(
     content_type: &str,
     part: Part,
     length: u64,
-) -> std::result::Result<(HttpResponseBuilder, u64, u64), HttpResponse> {
+) -> std::result::Result<(HttpResponseBuilder, u64, u64), Box<HttpResponse>> {
     let Some((start, end)) = part.within(length).filter(|(start, end)| part == Part::All || start < end) else {
         let message = format!("there are {length} bytes, and none of them is in the range");
         let mut answer =
@@ -111,7 +111,7 @@ fn head(
         if let Ok(value) = format!("bytes */{length}").parse() {
             answer.headers_mut().insert(CONTENT_RANGE, value);
         }
-        return Err(answer);
+        return Err(Box::new(answer));
     };
     let mut answer = if part == Part::All { HttpResponse::Ok() } else { HttpResponse::PartialContent() };
     if part != Part::All {
@@ -145,7 +145,7 @@ async fn log(
                 let at = |offset: u64| usize::try_from(offset).unwrap_or(text.len()).min(text.len());
                 answer.body(text[at(start)..at(end)].to_vec())
             }
-            Err(refused) => refused,
+            Err(refused) => *refused,
         },
         Err(error) => response(Shape::Problem, &error),
     }
@@ -184,7 +184,7 @@ async fn send(content_type: &'static str, path: PathBuf, part: Part) -> HttpResp
                 Some(file) => answer.no_chunking(end - start).streaming(pieces(file, start, end - start)),
                 None => answer.finish(),
             },
-            Err(refused) => refused,
+            Err(refused) => *refused,
         },
         Err(error) => response(Shape::Problem, &Error::internal(error)),
     }
@@ -324,7 +324,7 @@ async fn artifact(
                 answer.insert_header((CONTENT_DISPOSITION, "attachment"));
                 answer.no_chunking(end - start).streaming(pieces(file, start, end - start))
             }
-            Err(refused) => refused,
+            Err(refused) => *refused,
         },
         Err(error) => response(Shape::Problem, &error),
     }
