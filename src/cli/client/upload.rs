@@ -127,7 +127,7 @@ async fn send_all(arguments: &UploadArgs, files: Vec<Found>, left_out: usize) ->
         match sent {
             Ok(Sent::Now) => report.uploaded += 1,
             Ok(Sent::Before) => report.stored_already += 1,
-            Err(error) if is_final(&error) => {
+            Err(error) if is_final(error.as_ref()) => {
                 bar.abandon();
                 return Err(format!(
                     "{error} ({} of {} images are there)",
@@ -158,7 +158,7 @@ fn bar(length: usize) -> ProgressBar {
 }
 
 /// True for what every other file would meet as well.
-fn is_final(error: &Box<dyn Error>) -> bool {
+fn is_final(error: &(dyn Error + 'static)) -> bool {
     match error.downcast_ref::<ApiError>() {
         Some(ApiError::Refused { status, .. }) => matches!(status, 401 | 403 | 404 | 507),
         Some(_) => true,
