@@ -273,8 +273,9 @@ mod tests {
     fn addresses_of_images_hold_whatever_names_hold() {
         assert_eq!(
             image_address("m", "", "käse & brot", "a b.png", "12ab"),
-            "/models/m/datasets/_all/image?label=k%C3%A4se+%26+brot&name=a+b.png&mark=12ab"
+            "/api/v1/models/m/images/content?label=k%C3%A4se+%26+brot&name=a+b.png&hash=12ab"
         );
+        assert_eq!(image_address("m", "d", "", "a.png", ""), "/api/v1/models/m/datasets/d/images/content?name=a.png");
     }
 
     #[test]

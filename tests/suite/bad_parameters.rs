@@ -242,7 +242,9 @@ fn wrong_methods_and_unknown_paths_are_refused_in_shape() {
             assert!(message.contains(method) && message.contains(path), "{message}");
         }
     }
-    for path in ["/", "/createmodel", "/createModel/", "/nothing", "//", "/test/x", "/%00", "/..%2f..%2fetc%2fpasswd"] {
+    assert!(request("GET", "/").text().starts_with("<!doctype html>"));
+    request("POST", "/").refused(405, "status");
+    for path in ["/createmodel", "/createModel/", "/nothing", "//", "/test/x", "/%00", "/..%2f..%2fetc%2fpasswd"] {
         request("GET", path).refused(404, "status");
         request("POST", path).refused(404, "status");
     }

@@ -50,7 +50,7 @@ fn a_folder_becomes_an_answer_by_commands_alone() {
         assert_eq!(json(&ask(&server, &upload).ok())[0]["uploaded"], expected);
     }
     let said = ask(&server, &["sweep", "--model", "pets", "--dataset", "june", "--watch"]).ok().text();
-    assert!(said.starts_with("submitted sweep_") && said.contains("  3/3 run_"), "{said}");
+    assert!(said.starts_with("submitted swp_") && said.contains("  3/3 run_"), "{said}");
     let custom = [
         "sweep",
         "--model",
