@@ -105,8 +105,7 @@ pub fn bind(listeners: Listeners, services: Data<Services>, settings: Settings) 
     tokio::spawn(Arc::clone(&connections).watch());
     let metrics = Metrics::new(&services, &connections, tls.as_ref()).map_err(io::Error::other)?;
     let (metrics, proxies) = (Data::new(metrics), Data::new(proxies));
-    let document = openapi::document(docs(), &routes());
-    let document = Data::new(openapi::Document::new(&document).map_err(io::Error::other)?);
+    let document = Data::new(openapi::Document::new(|| openapi::document(docs(), &routes())));
     let behind = services.clone();
     let gate = Gate {
         rates: Arc::new(Rates::new(&limits)),

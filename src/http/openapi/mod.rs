@@ -8,7 +8,7 @@ mod finish;
 pub mod parts;
 pub mod words;
 
-use super::error::{Problem, Refusal, Shape, TestRefusal};
+use super::error::{Problem, Refusal, Shape, TestRefusal, response};
 use super::routes::{Listed, Routes, at};
 use crate::domain::error::{Error, Result};
 use actix_web::http::Method;
@@ -16,6 +16,7 @@ use actix_web::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
+use std::sync::OnceLock;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::Components;
 use utoipa::openapi::security::{
@@ -54,20 +55,31 @@ const CONTENT_TYPE: &str = "application/json";
 struct Head;
 
 /// The document as it is sent.
-pub struct Document {
+struct Written {
     json: Bytes,
     etag: String,
 }
 
+/// The document, which is put together when somebody asks for it first: what that takes, most servers never need.
+pub struct Document {
+    describe: fn() -> OpenApi,
+    written: OnceLock<Written>,
+}
+
 impl Document {
-    /// Writes down the document of these routes.
-    ///
-    /// # Errors
-    /// None in practice: it is plain data.
-    pub fn new(open_api: &OpenApi) -> Result<Self> {
-        let json = serde_json::to_vec(open_api).map_err(Error::internal)?;
+    /// The document that `describe` makes.
+    pub fn new(describe: fn() -> OpenApi) -> Self {
+        Self { describe, written: OnceLock::new() }
+    }
+
+    /// Takes milliseconds the first time.
+    fn written(&self) -> Result<&Written> {
+        if let Some(written) = self.written.get() {
+            return Ok(written);
+        }
+        let json = serde_json::to_vec(&(self.describe)()).map_err(Error::internal)?;
         let etag = format!("\"{}\"", &blake3::hash(&json).to_hex()[..32]);
-        Ok(Self { json: Bytes::from(json), etag })
+        Ok(self.written.get_or_init(|| Written { json: Bytes::from(json), etag }))
     }
 }
 
@@ -81,11 +93,17 @@ pub fn configure(routes: &mut Routes<'_>) {
     params(("If-None-Match" = Option<String>, Header, description = "The ETag of the document that one has")),
     responses((status = 200, description = "An OpenAPI document", body = Object), (status = 304, description = "It is still the same")))]
 async fn get(document: Data<Document>, request: HttpRequest) -> HttpResponse {
-    let is_same =
-        request.headers().get(IF_NONE_MATCH).is_some_and(|given| given.as_bytes() == document.etag.as_bytes());
+    let asked = document.clone();
+    let ready = tokio::task::spawn_blocking(move || asked.written().map(drop)).await;
+    let written = ready.map_err(Error::internal).and_then(|ready| ready).and_then(|()| document.written());
+    let Written { json, etag } = match written {
+        Ok(written) => written,
+        Err(error) => return response(Shape::Problem, &error),
+    };
+    let is_same = request.headers().get(IF_NONE_MATCH).is_some_and(|given| given.as_bytes() == etag.as_bytes());
     let mut answer = if is_same { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    answer.insert_header((ETAG, document.etag.clone())).insert_header((CACHE_CONTROL, "no-cache"));
-    if is_same { answer.finish() } else { answer.content_type(CONTENT_TYPE).body(document.json.clone()) }
+    answer.insert_header((ETAG, etag.clone())).insert_header((CACHE_CONTROL, "no-cache"));
+    if is_same { answer.finish() } else { answer.content_type(CONTENT_TYPE).body(json.clone()) }
 }
 
 /// The document: `described` as the handlers say it, completed by what holds for all `routes`.
