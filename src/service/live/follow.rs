@@ -294,6 +294,11 @@ impl Follower {
             followed.turn(attempt);
             match &item.change {
                 Change::Points(..) if start > followed.points => self.steps.push_back(Step::Points(run, Some(start))),
+                // It may also have read on by itself, into the midst of this piece.
+                Change::Log(_, piece) if start != followed.log && piece.end > followed.log => {
+                    self.steps.push_back(Step::Log(run, Some(piece.end)));
+                }
+                // A piece without text says how far one may read.
                 Change::Log(..) if start > followed.log => self.steps.push_back(Step::Log(run, Some(start))),
                 _ => {}
             }
@@ -324,7 +329,7 @@ impl Follower {
                         points: 0,
                         log: piece.start,
                     });
-                    if piece.end > followed.log {
+                    if piece.start == followed.log && piece.end > piece.start {
                         followed.log = piece.end;
                         told.push(Told::Log(run, piece.clone(), self.place.clone()));
                     }
