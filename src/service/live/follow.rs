@@ -49,7 +49,7 @@ pub enum Told {
     Log(RunId, Piece, Place),
     /// What lies between is not kept any more: load everything anew.
     Reset,
-    /// That is all for now: come again.
+    /// The stream ends here; whoever comes again with the last id misses nothing.
     Bye,
 }
 

@@ -114,7 +114,7 @@ impl Services {
                         freed.runs += more.runs;
                         freed.bytes += more.bytes;
                     }
-                    // It went with its model, or has to stay for now.
+                    // It went with its model; or a run or a copy still needs it, and it is listed in the trash until that ends.
                     Err(error) if matches!(error.code, Code::Conflict | Code::NotFound) => {
                         tracing::debug!(%id, %error, "stays in the trash");
                     }
