@@ -7,7 +7,7 @@ const root = path.resolve(__dirname, "..");
 const { chromium } = require(path.join(root, "target/browser/node_modules/playwright-core"));
 const axe = fs.readFileSync(path.join(root, "target/browser/node_modules/axe-core/axe.min.js"), "utf8");
 
-const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const { FLAGS, png } = require("../tests/browser/yard.js");
 const WIDTHS = [1440, 375];
 const SCHEMES = ["light", "dark"];
 
@@ -23,6 +23,40 @@ const demo = () => new Promise((done, failed) => {
   child.on("exit", (code) => failed(new Error(`the demo ended with ${code}:\n${told}`)));
 });
 
+const LONG = "a-model-whose-name-is-rather-long-and-has-no-place-to-break-on-a-narrow-screen";
+
+/** What is hard to show: a long name, forty classes, a run that fails. */
+const hard = async (address) => {
+  const post = async (place, body, type) => {
+    const answer = await fetch(address + place, { method: "POST", body, headers: type ? { "content-type": type } : {} });
+    if (!answer.ok && answer.status !== 409) throw new Error(`${place}: ${answer.status} ${await answer.text()}`);
+  };
+  const description = "Forty kinds of grey, to see how a page looks that has to show many classes under a name that is too long.";
+  await post("/api/v1/models", JSON.stringify({ name: LONG, description }), "application/json");
+  await post(`/api/v1/models/${LONG}/datasets`, JSON.stringify({ name: "one-class" }), "application/json");
+  for (let label = 0; label < 40; label++) {
+    const body = new FormData();
+    body.append("label", `kind ${String(label).padStart(2, "0")} of grey`);
+    body.append("file", new Blob([png(label * 5, label)]), `${label}.png`);
+    await post(`/api/v1/models/${LONG}/images`, body);
+  }
+  const body = new FormData();
+  body.append("label", "lonely");
+  body.append("file", new Blob([png(9, 1)]), "lonely.png");
+  await post(`/api/v1/models/${LONG}/datasets/one-class/images`, body);
+  // One class alone cannot be told from another, so this run fails, with a reason.
+  const form = new URLSearchParams({ learning_rate: "0.01", layers: "2", steps: "20", dataset: "one-class" });
+  const sent = await fetch(`${address}/models/${LONG}/experiment`, { method: "POST", body: form, headers: { origin: address }, redirect: "manual" });
+  const run = sent.headers.get("location");
+  const events = await fetch(`${address}/api/v1/events?run=${run.split("/").at(-1)}`);
+  let told = "";
+  for await (const piece of events.body) {
+    told += Buffer.from(piece).toString();
+    if (/"state":"(failed|succeeded)"/.test(told)) break;
+  }
+  return run;
+};
+
 const main = async () => {
   const server = process.argv[2] ? { address: process.argv[2].replace(/\/$/, ""), end: () => {} } : await demo();
   const { address } = server;
@@ -32,13 +66,17 @@ const main = async () => {
   try {
     const plain = await browser.newPage();
     await plain.goto(address);
-    const model = await plain.getAttribute(".model h2 a", "href").catch(() => null);
-    const pages = [["models", "/"], ["queue", "/queue"], ["settings", "/settings"], ["sign-in", "/sign-in"], ["not-found", "/models/nothing"]];
+    const model = await plain.getAttribute(`.model h2 a:not([href$='${LONG}'])`, "href", { timeout: 5000 }).catch(() => null);
+    const pages = [["models", "/"], ["queue", "/queue"], ["settings", "/settings"], ["docs", "/docs"], ["call", "/docs#create_sweep"], ["sign-in", "/sign-in"], ["not-found", "/models/nothing"], ["audit", "/settings/audit"], ["data", "/settings/data"]];
+    const failed = await hard(address);
+    pages.push(["failed-run", failed], ["long-model", `/models/${LONG}`], ["long-settings", `/models/${LONG}/settings`], ["long-dataset", `/models/${LONG}/datasets/_all`], ["long-runs", `/models/${LONG}/runs`]);
     if (model) {
       const points = await get(`${model}/points.json`);
       await plain.goto(address + model);
       const dataset = await plain.getAttribute("a[href*='/datasets/']:not([href*='_all'])", "href").catch(() => null);
-      pages.push(["model", model]);
+      pages.push(["model", model], ["experiments", `${model}/experiments`], ["runs", `${model}/runs`], ["sweeps", `${model}/sweeps`], ["model-settings", `${model}/settings`]);
+      const { data: [sweep] } = await get(`/api/v1/sweeps?model=${model.split("/").at(-1)}`);
+      if (sweep) pages.push(["sweep", `/sweeps/${sweep.id}`]);
       if (dataset) pages.push(["dataset", dataset], ["class", `${dataset}?label=3`]);
       if (points.length) pages.push(["run", `/runs/${points[0][4]}`], ["compare", `/compare?runs=${points.slice(0, 3).map((point) => point[4]).join(",")}`]);
     }

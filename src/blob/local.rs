@@ -65,23 +65,29 @@ impl LocalBlobs {
     /// # Errors
     /// Where the folder cannot be read; one that is not there holds nothing.
     pub fn inventory(&self, first: u8) -> io::Result<Inventory> {
-        let mut found = Inventory::default();
-        let entries = match fs::read_dir(self.places.blobs.join(format!("{first:02x}"))) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-            Err(error) => return Err(error),
-        };
-        for entry in entries {
-            let path = entry?.path();
-            let name: Option<ContentHash> = path.file_name().and_then(|name| name.to_str()?.parse().ok());
-            match name.filter(|name| self.places.path(*name) == path) {
-                Some(name) => found.stored.push(name),
-                None => found.others.push(path),
-            }
-        }
-        found.stored.sort_unstable();
-        Ok(found)
+        inventory_of(&self.places.blobs, first)
     }
+}
+
+/// The files in one of the 256 folders of `root`; where there is none, it holds nothing.
+pub(super) fn inventory_of(root: &Path, first: u8) -> io::Result<Inventory> {
+    let mut found = Inventory::default();
+    let folder = root.join(format!("{first:02x}"));
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let name: Option<ContentHash> = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+        match name.filter(|name| name.0[0] == first && folder.join(name.to_string()) == path) {
+            Some(name) => found.stored.push(name),
+            None => found.others.push(path),
+        }
+    }
+    found.stored.sort_unstable();
+    Ok(found)
 }
 
 impl Places {

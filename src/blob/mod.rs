@@ -3,8 +3,10 @@
 //! Knows files and hashes; the records that refer to them are the store's.
 
 mod local;
+mod thumbs;
 
 pub use local::{Inventory, LocalBlobs};
+pub use thumbs::Thumbs;
 
 use crate::domain::blob::ContentHash;
 use std::fs::File;

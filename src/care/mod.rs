@@ -18,6 +18,8 @@ pub const RUNS: &str = "runs";
 pub const LOGS: &str = "logs";
 /// What is not finished.
 pub const TMP: &str = "tmp";
+/// Small pictures of images, made anew when needed.
+pub const THUMBS: &str = "thumbs";
 /// Folders of links that runs read, made anew when needed.
 pub const VIEWS: &str = "views";
 /// Decoded images, made anew when needed.

@@ -5,8 +5,8 @@
 //! refers to and that are older than a day. An image whose bytes changed is moved aside, so that it can be uploaded
 //! again.
 
-use super::{BLOBS, CACHE, LOGS, RUNS, SWEPT, Say, Summary, TMP, VIEWS, Weight, Word};
-use crate::blob::{Inventory, LocalBlobs};
+use super::{BLOBS, CACHE, LOGS, RUNS, SWEPT, Say, Summary, THUMBS, TMP, VIEWS, Weight, Word};
+use crate::blob::{Inventory, LocalBlobs, Thumbs};
 use crate::domain::blob::{Blob, ContentHash};
 use crate::domain::error::{Error, Result};
 use crate::domain::ids::RunId;
@@ -80,6 +80,7 @@ impl Verify<'_> {
         let mut work = Work { verify: self, blobs, summary: Summary::default(), say };
         let snapshot = work.records()?;
         work.images(&snapshot)?;
+        work.thumbs()?;
         work.best_runs(&snapshot)?;
         drop(snapshot);
         work.run_files()?;
@@ -224,6 +225,30 @@ impl Work<'_, '_> {
         if is_needed { Ok(()) } else { self.repaired(1, format!("{} was removed", path.display())) }
     }
 
+    /// Small pictures belong to images, and are whole.
+    fn thumbs(&mut self) -> Result<()> {
+        let thumbs = Thumbs::at(self.verify.folder.join(THUMBS), self.verify.folder.join(TMP));
+        for first in 0..=u8::MAX {
+            let Inventory { stored, others } = thumbs.inventory(first).map_err(|error| unreadable(THUMBS, &error))?;
+            for hash in stored {
+                let path = thumbs.place(hash);
+                if blobs::get(self.verify.store, hash)?.is_none() {
+                    // One whose image goes just now goes with it.
+                    if is_old(&path) {
+                        self.unneeded(&path, "is the small picture of an image that is not stored")?;
+                    }
+                } else if thumbs.read(hash).map_err(|error| unreadable(THUMBS, &error))?.is_none() && path.exists() {
+                    self.unneeded(&path, "is a damaged small picture; it is made again when it is asked for")?;
+                }
+            }
+            for other in others {
+                let what = format!("{} is no small picture of trainyard's; it is left alone", other.display());
+                self.finding(Weight::Note, what, false)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Predictions need the folders of the best runs.
     fn best_runs(&mut self, snapshot: &Snapshot) -> Result<()> {
         for best in results::bests(snapshot) {
@@ -273,7 +298,7 @@ impl Work<'_, '_> {
         for entry in entries(self.verify.folder)? {
             let path = entry.map_err(|error| unreadable("the data folder", &error))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if [BLOBS, RUNS, LOGS, TMP, VIEWS, CACHE, SWEPT].contains(&&*name) || KNOWN.contains(&&*name) {
+            if [BLOBS, RUNS, LOGS, THUMBS, TMP, VIEWS, CACHE, SWEPT].contains(&&*name) || KNOWN.contains(&&*name) {
                 continue;
             }
             if name == "store.before" {

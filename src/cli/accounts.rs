@@ -2,7 +2,6 @@
 
 use super::Outcome;
 use super::office::{AccountLine, Folder, Office, TokenLine};
-use crate::allocator;
 use crate::domain::account::Role;
 use clap::{Args, Subcommand};
 use std::io::{IsTerminal, Write};
@@ -147,7 +146,6 @@ pub struct RevokeArgs {
 
 /// Runs `trainyard user`.
 pub fn user(command: UserCommand) -> Outcome {
-    allocator::keep_small();
     match command {
         UserCommand::Add(args) => {
             let password = if args.no_password { None } else { Some(password(&args.password)?) };
@@ -179,7 +177,6 @@ pub fn user(command: UserCommand) -> Outcome {
 
 /// Runs `trainyard token`.
 pub fn token(command: TokenCommand) -> Outcome {
-    allocator::keep_small();
     match command {
         TokenCommand::Create(args) => {
             let (user, label) = (args.user, args.label);

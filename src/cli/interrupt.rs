@@ -10,9 +10,6 @@ use tokio::signal::unix::{SignalKind, signal};
 /// What a shell says of a process that a signal ended is this plus the signal's number.
 const SIGNALLED: i32 = 128;
 
-/// Memory of the thread that waits for signals.
-const STACK: usize = 64 << 10;
-
 /// Holds the end off while a file is written.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt {
@@ -32,7 +29,7 @@ impl Interrupt {
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
         };
         let writing = Arc::clone(&interrupt.writing);
-        std::thread::Builder::new().name("signals".to_owned()).stack_size(STACK).spawn(move || {
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             let number = runtime.block_on(async {
                 tokio::select! {
                     _ = terminate.recv() => SignalKind::terminate().as_raw_value(),

@@ -14,6 +14,7 @@ mod office;
 mod predictor;
 mod serve;
 mod test;
+mod thumbnailer;
 mod train;
 
 use crate::trainer::classify::ClassifyError;
@@ -46,8 +47,10 @@ enum Command {
     Train(train::TrainArgs),
     /// Ask a trained classifier about an image, as the server does for each prediction
     Test(test::TestArgs),
-    /// Send a folder of images to a server
+    /// Send a folder of images, or a zip file of one, to a server
     Upload(client::upload::UploadArgs),
+    /// Fetch the images of a model or a dataset as a zip file
+    Export(client::archive::ExportArgs),
     /// Have a server run a sweep of experiments
     Sweep(client::sweep::SweepArgs),
     /// Watch a sweep, or all that a model has under way
@@ -58,6 +61,14 @@ enum Command {
     Predict(client::predict::PredictArgs),
     /// Print what a run printed
     Logs(client::logs::LogsArgs),
+    /// List the runs of a model
+    Runs(client::control::RunsArgs),
+    /// Stop a run, or what is not over of a sweep
+    Cancel(client::control::TargetArgs),
+    /// Submit a run once more, or what failed of a sweep
+    Retry(client::control::TargetArgs),
+    /// Make any call of a server's API
+    Api(client::api::ApiArgs),
     /// Print completions for a shell
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -75,6 +86,9 @@ enum Command {
     /// Answer predictions on standard input; started by the server itself
     #[command(hide = true)]
     Predictor,
+    /// Make small pictures of images on standard input's word; started by the server itself
+    #[command(hide = true)]
+    Thumbnailer,
     /// Measure the built-in trainer's kernels
     #[command(hide = true)]
     Measure(measure::MeasureArgs),
@@ -91,11 +105,16 @@ pub fn main() -> ExitCode {
         Command::Train(arguments) => train::run(&arguments).map_err(Into::into),
         Command::Test(arguments) => test::run(&arguments).map_err(Into::into),
         Command::Upload(arguments) => client::upload::run(&arguments),
+        Command::Export(arguments) => client::archive::export(&arguments),
         Command::Sweep(arguments) => client::sweep::run(&arguments),
         Command::Watch(arguments) => client::watch::run(&arguments),
         Command::Best(arguments) => client::best::run(&arguments),
         Command::Predict(arguments) => client::predict::run(&arguments),
         Command::Logs(arguments) => client::logs::run(&arguments),
+        Command::Runs(arguments) => client::control::runs(&arguments),
+        Command::Cancel(arguments) => client::control::cancel(&arguments),
+        Command::Retry(arguments) => client::control::retry(&arguments),
+        Command::Api(arguments) => client::api::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "trainyard", &mut io::stdout());
             Ok(())
@@ -104,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Token(command) => accounts::token(command),
         Command::Guard(arguments) => guard::run(&arguments),
         Command::Predictor => predictor::run().map_err(Into::into),
+        Command::Thumbnailer => thumbnailer::run().map_err(Into::into),
         Command::Measure(arguments) => measure::run(&arguments).map_err(Into::into),
     };
     match outcome {

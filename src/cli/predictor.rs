@@ -40,7 +40,7 @@ pub fn run() -> Result<(), CliError> {
 }
 
 /// An image that needs more than its share fails alone, and does not take the machine with it.
-fn limit_memory() -> Result<(), CliError> {
+pub(super) fn limit_memory() -> Result<(), CliError> {
     let hard = getrlimit(Resource::Data).maximum;
     let limit = hard.map_or(MEMORY, |hard| hard.min(MEMORY));
     Ok(setrlimit(Resource::Data, Rlimit { current: Some(limit), maximum: hard }).map_err(io::Error::from)?)

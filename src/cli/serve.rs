@@ -29,7 +29,6 @@ pub struct ServeArgs {
 
 /// Runs the server.
 pub fn run(arguments: ServeArgs) -> Outcome {
-    allocator::keep_small();
     let flags = Flags {
         config: arguments.config,
         listen: arguments.listen,
@@ -39,6 +38,7 @@ pub fn run(arguments: ServeArgs) -> Outcome {
     let surroundings = Surroundings::here(flags.config.as_deref());
     let raw = RawConfig::load(&flags, |name| std::env::var(name).ok())?;
     telemetry::start_server(raw.log.format == LogFormat::Json, "info", request_id);
+    allocator::keep_small();
     let config = raw.check(surroundings)?;
     runtime(&config)?.block_on(serve(config))
 }

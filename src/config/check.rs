@@ -1,7 +1,7 @@
 //! From what was written to what the server works with: bounds, and programs that exist.
 
 use super::mail::Mail;
-use super::{ConfigError, JobsSection, RawConfig, ServerSection, TrainerSection};
+use super::{ArchivesSection, ConfigError, JobsSection, RawConfig, ServerSection, TrainerSection};
 use crate::domain::sweep::Grid;
 use crate::trainer::backbone;
 use crate::trainer::command::{Command, SearchPath};
@@ -82,6 +82,8 @@ pub struct Config {
     pub allow_private_addresses: bool,
     /// How long one url may take.
     pub fetch_timeout: Duration,
+    /// What zip files of images may hold.
+    pub archives: ArchivesSection,
     /// How many days what was deleted can be had back.
     pub trash_days: u64,
     /// E-mail, where a server for it is set.
@@ -153,7 +155,7 @@ impl RawConfig {
     /// # Errors
     /// [`ConfigError`] naming the setting.
     pub fn check(self, surroundings: Surroundings) -> Result<Config, ConfigError> {
-        let Self { server, jobs, trainer, sweep, fetch, trash, mail, limits, log: _ } = self;
+        let Self { server, jobs, trainer, sweep, fetch, archives, trash, mail, limits, log: _ } = self;
         let bad = |message: String| Err(ConfigError::Value(message));
         let listen: SocketAddr = server.listen.replace("localhost:", "127.0.0.1:").parse().map_err(|_| {
             ConfigError::Value(format!("server.listen is {:?}; give an address such as 127.0.0.1:8080", server.listen))
@@ -188,6 +190,10 @@ impl RawConfig {
             return bad(format!(
                 "limits.requests_per_second must be from 0 to {MOST_REQUESTS}, and limits.burst from 1 to {MOST_REQUESTS}"
             ));
+        }
+        let ArchivesSection { max_bytes, max_entries, max_unpacked_bytes, max_ratio } = archives;
+        if [max_bytes, max_entries, max_unpacked_bytes, max_ratio].contains(&0) {
+            return bad("a limit of 0 in [archives] would refuse every zip file".to_owned());
         }
         if trash.days > 3650 {
             return bad(format!("trash.days is {}; it must be at most 3650", trash.days));
@@ -233,8 +239,9 @@ impl RawConfig {
             grid,
             allow_private_addresses: fetch.allow_private_addresses,
             fetch_timeout: Duration::from_secs(fetch.timeout_seconds),
+            archives,
             trash_days: trash.days,
-            mail: Mail::check(&mail)?,
+            mail: Mail::check(&mail, |file| found(file, search))?,
             own: search.own.clone(),
         })
     }

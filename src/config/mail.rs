@@ -7,8 +7,12 @@ use super::sections::MailSection;
 use crate::domain::mail::{MailTopic, Security};
 use lettre::message::Mailbox;
 use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::Certificate;
 use percent_encoding::percent_decode_str;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use url::{Host, Url};
 
 /// The most addresses that are written to.
@@ -27,6 +31,8 @@ pub struct Mail {
     pub credentials: Option<Credentials>,
     /// The same for whoever masks secrets.
     pub secrets: Secrets,
+    /// Who vouches for the server besides Mozilla's authorities.
+    pub authorities: Option<Certificate>,
     /// Who sends it.
     pub from: Mailbox,
     /// Who gets it.
@@ -46,8 +52,8 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Mail {
-    /// `None` where no server is set.
-    pub(super) fn check(section: &MailSection) -> Result<Option<Self>, ConfigError> {
+    /// `None` where no server is set. `found` is where a file of that name lies.
+    pub(super) fn check(section: &MailSection, found: impl Fn(&Path) -> PathBuf) -> Result<Option<Self>, ConfigError> {
         let bad = |message: String| ConfigError::Value(message);
         let topics: Result<Vec<_>, _> = section.topics.iter().map(|topic| MailTopic::parse(topic)).collect();
         let topics = topics.map_err(|error| bad(format!("mail.topics: {}", error.message)))?;
@@ -74,9 +80,25 @@ impl Mail {
         if to.is_empty() || topics.is_empty() {
             return Err(bad("mail.smtp_url is set, but mail.to or mail.topics is empty".to_owned()));
         }
+        let authorities = section.ca.as_deref().map(|file| authorities(&found(file))).transpose()?;
         let Server { host, port, security, credentials, secrets } = server;
-        Ok(Some(Self { host, port, security, credentials, secrets, from, to, topics }))
+        Ok(Some(Self { host, port, security, credentials, secrets, authorities, from, to, topics }))
     }
+}
+
+/// The certificates of a PEM file.
+fn authorities(file: &Path) -> Result<Certificate, ConfigError> {
+    let bad = |what: String| ConfigError::Value(format!("mail.ca: {} {what}", file.display()));
+    let pem = std::fs::read(file).map_err(|error| bad(format!("cannot be read: {error}")))?;
+    let mut found = 0;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        certificate.map_err(|error| bad(format!("is damaged: {error}")))?;
+        found += 1;
+    }
+    if found == 0 {
+        return Err(bad("has no certificate in it; it begins with -----BEGIN CERTIFICATE-----".to_owned()));
+    }
+    Certificate::from_pem(&pem).map_err(|error| bad(format!("is damaged: {error}")))
 }
 
 fn mailbox(key: &str, text: &str) -> Result<Mailbox, ConfigError> {
@@ -155,7 +177,7 @@ mod tests {
 
     #[test]
     fn urls_say_where_to_and_how() {
-        let mail = |url: &str| Mail::check(&section(url)).unwrap().unwrap();
+        let mail = |url: &str| Mail::check(&section(url), Path::to_owned).unwrap().unwrap();
         let found = mail("smtps://ann%40example.org:p%2Fw%25d-long@mail.example.org");
         assert_eq!(
             (found.host.to_string().as_str(), found.port, found.security),
@@ -170,7 +192,7 @@ mod tests {
         assert_eq!((found.host, found.port), (Host::Ipv6(std::net::Ipv6Addr::LOCALHOST), 2525));
         assert!(matches!(mail("smtp://u:p@127.0.0.1").host, Host::Ipv4(_)));
         assert_eq!(mail("smtp://relay.internal").security, Security::Plain);
-        assert!(Mail::check(&MailSection::default()).unwrap().is_none());
+        assert!(Mail::check(&MailSection::default(), Path::to_owned).unwrap().is_none());
     }
 
     #[test]
@@ -194,13 +216,15 @@ mod tests {
             (MailSection { to: long(21), ..full() }, "at most 20"),
             (MailSection { topics: vec!["run_started".into()], ..full() }, "run_failed"),
             (MailSection { topics: vec![], ..full() }, "mail.topics"),
+            (MailSection { ca: Some("gone.pem".into()), ..full() }, "gone.pem cannot be read"),
+            (MailSection { ca: Some("config.toml".into()), ..full() }, "no certificate"),
         ];
         for (section, named) in cases {
-            let message = Mail::check(&section).unwrap_err().to_string();
+            let message = Mail::check(&section, Path::to_owned).unwrap_err().to_string();
             assert!(message.contains(named) && !message.contains("hunter2"), "{named}: {message}");
         }
         let shown = format!("{0:?} {1:?}", section("smtps://u:hunter2-hunter2@mail.example.org"), {
-            Mail::check(&section("smtps://u:hunter2-hunter2@mail.example.org"))
+            Mail::check(&section("smtps://u:hunter2-hunter2@mail.example.org"), Path::to_owned)
         });
         assert!(!shown.contains("hunter2"), "{shown}");
     }

@@ -10,8 +10,8 @@ mod sections;
 pub use check::{Allowance, Config, Surroundings, TlsFiles};
 pub use mail::Mail;
 pub use sections::{
-    FetchSection, JobsSection, LimitsSection, LogFormat, LogSection, MailSection, RawConfig, ServerSection,
-    SweepSection, TrainerSection,
+    ArchivesSection, FetchSection, JobsSection, LimitsSection, LogFormat, LogSection, MailSection, RawConfig,
+    ServerSection, SweepSection, TrainerSection,
 };
 
 use crate::trainer::backbone::BackboneError;
@@ -145,6 +145,7 @@ fn keys() -> Vec<(String, String, bool)> {
     (all.server.tls_cert, all.server.tls_key) = (Some(PathBuf::new()), Some(PathBuf::new()));
     all.jobs.concurrency = Some(1);
     (all.mail.smtp_url, all.mail.from) = (Some(String::new().into()), Some(String::new()));
+    all.mail.ca = Some(PathBuf::new());
     all.trainer.backbone = Some(PathBuf::new());
     all.trainer.backbone_size = Some(1);
     (all.trainer.backbone_mean, all.trainer.backbone_std) = (Some(Vec::new()), Some(Vec::new()));

@@ -19,6 +19,8 @@ pub struct RawConfig {
     pub sweep: SweepSection,
     /// Fetching images by url.
     pub fetch: FetchSection,
+    /// Zip files of images.
+    pub archives: ArchivesSection,
     /// What was deleted.
     pub trash: TrashSection,
     /// E-mail when sweeps and runs end.
@@ -158,6 +160,26 @@ pub struct FetchSection {
     pub timeout_seconds: u64,
 }
 
+/// `[archives]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ArchivesSection {
+    /// The largest zip file, in bytes.
+    pub max_bytes: u64,
+    /// The most files and folders in one.
+    pub max_entries: u64,
+    /// What all of them may unpack to, in bytes.
+    pub max_unpacked_bytes: u64,
+    /// How many times its packed size a file in one may have.
+    pub max_ratio: u64,
+}
+
+impl Default for ArchivesSection {
+    fn default() -> Self {
+        Self { max_bytes: 2 << 30, max_entries: 100_000, max_unpacked_bytes: 8 << 30, max_ratio: 100 }
+    }
+}
+
 /// `[mail]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -168,6 +190,9 @@ pub struct MailSection {
     /// Who sends it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// Certificates of authorities that vouch for that server, besides Mozilla's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
     /// Who gets it.
     pub to: Vec<String>,
     /// About what.
@@ -303,7 +328,7 @@ impl Default for MailSection {
     fn default() -> Self {
         let topics = [MailTopic::SweepFinished, MailTopic::RunFailed];
         let topics = topics.map(|topic| topic.as_str().to_owned()).to_vec();
-        Self { smtp_url: None, from: None, to: Vec::new(), topics }
+        Self { smtp_url: None, from: None, ca: None, to: Vec::new(), topics }
     }
 }
 

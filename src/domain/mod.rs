@@ -25,5 +25,6 @@ pub mod samples;
 pub mod stamp;
 pub mod sweep;
 pub mod text;
+pub mod thumbnail;
 pub mod trash;
 pub mod webhook;

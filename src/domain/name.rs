@@ -206,6 +206,14 @@ impl ImageName {
         Self(format!("{name}.{ending}"))
     }
 
+    /// A name that was given out before and comes back; nothing where it is none that this server gives out.
+    pub fn given_out(text: &str) -> Option<Self> {
+        // A mark makes a name longer than it was when it came.
+        let is_short = text.len() <= MAX_IMAGE_NAME + 2 * 64;
+        let is_plain = !text.starts_with('.') && !text.contains(|c: char| c.is_control() || matches!(c, '/' | '\\'));
+        (is_short && is_plain && extension(text).is_some()).then(|| Self(text.to_owned()))
+    }
+
     /// The same name marked with the first 8 hex digits of the content, for other bytes under a taken name.
     #[must_use]
     pub fn marked(&self, hash_hex: &str) -> Self {

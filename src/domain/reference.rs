@@ -1,6 +1,7 @@
 //! How people and programs call a thing: by its name, or by its id, which no name looks like.
 
 use super::error::Result;
+use super::ids::ModelId;
 use super::name::Name;
 use std::fmt;
 use std::str::FromStr;
@@ -33,6 +34,24 @@ impl<I> From<Name> for Reference<I> {
     }
 }
 
+impl<I> From<&Name> for Reference<I> {
+    fn from(name: &Name) -> Self {
+        Self::Name(name.clone())
+    }
+}
+
+impl From<ModelId> for Reference<ModelId> {
+    fn from(id: ModelId) -> Self {
+        Self::Id(id)
+    }
+}
+
+impl<I: Clone> From<&Reference<I>> for Reference<I> {
+    fn from(reference: &Reference<I>) -> Self {
+        reference.clone()
+    }
+}
+
 impl<I: fmt::Display> fmt::Display for Reference<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -45,7 +64,7 @@ impl<I: fmt::Display> fmt::Display for Reference<I> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::{ModelId, RunId};
+    use crate::domain::ids::RunId;
 
     #[test]
     fn ids_are_told_from_names() {

@@ -15,6 +15,7 @@ pub mod process;
 mod record;
 pub mod run_folder;
 pub mod sieve;
+pub mod thumbnailer;
 mod view;
 pub mod warm;
 

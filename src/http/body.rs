@@ -10,8 +10,8 @@ use actix_web::{FromRequest, HttpRequest, web};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// The largest JSON body, in bytes.
 pub const MAX_JSON: usize = 64 << 10;
@@ -24,14 +24,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     type Future = LocalBoxFuture<'static, Result<Self, Refused>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let shape = Shape::of(request.path());
-        let bytes = Bytes::from_request(request, payload);
-        async move {
-            let refused = |error| Refused { shape, error };
-            let bytes = read_bytes(bytes.await).map_err(refused)?;
-            Self::parse(&bytes).map_err(refused)
-        }
-        .boxed_local()
+        take(request, payload, Self::parse)
     }
 }
 
@@ -53,14 +46,7 @@ impl<T: DeserializeOwned + Default + 'static> FromRequest for OptionalJson<T> {
     type Future = LocalBoxFuture<'static, Result<Self, Refused>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let shape = Shape::of(request.path());
-        let bytes = Bytes::from_request(request, payload);
-        async move {
-            let refused = |error| Refused { shape, error };
-            let bytes = read_bytes(bytes.await).map_err(refused)?;
-            if bytes.is_empty() { Ok(Self(T::default())) } else { read(&bytes).map(Self).map_err(refused) }
-        }
-        .boxed_local()
+        take(request, payload, |bytes| if bytes.is_empty() { Ok(Self(T::default())) } else { read(bytes).map(Self) })
     }
 }
 
@@ -72,29 +58,52 @@ impl FromRequest for Fields {
     type Future = LocalBoxFuture<'static, Result<Self, Refused>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let shape = Shape::of(request.path());
-        let bytes = Bytes::from_request(request, payload);
-        async move {
-            let bytes = bytes.await.map_err(|error| Refused { shape, error: unread(&error) })?;
-            Ok(Self(Parameters::from_bytes(&bytes)))
-        }
-        .boxed_local()
+        take(request, payload, |bytes| Ok(Self(Parameters::from_bytes(bytes))))
     }
 }
 
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|error| Error::new(Code::InvalidBody, format!("the JSON body: {error}")))
+/// Waits for a body and reads it; what is wrong with either is told in the shape of the request's path.
+fn take<T: 'static>(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    read: impl FnOnce(&[u8]) -> Result<T, Error> + 'static,
+) -> LocalBoxFuture<'static, Result<T, Refused>> {
+    let shape = Shape::of(request.path());
+    let bytes = Bytes::from_request(request, payload);
+    async move { read_bytes(bytes.await).and_then(|bytes| read(&bytes)).map_err(|error| Refused { shape, error }) }
+        .boxed_local()
 }
 
-/// Reads a whole number; `38.0` is one too, as JSON has it.
-///
-/// # Errors
-/// What the deserializer says of anything else.
-pub fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let number = serde_json::Number::deserialize(deserializer)?;
-    let fraction = number.as_f64().filter(|value| value.fract() == 0.0 && (0.0..9e15).contains(value));
-    let value = number.as_u64().or_else(|| fraction.map(|value| value as u64));
-    value.ok_or_else(|| D::Error::custom(format!("{number} is no whole number from 0")))
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let refused = |error| Error::new(Code::InvalidBody, format!("the JSON body: {error}"));
+    // serde would read the fields of an object from a list, in the order in which they happen to be declared.
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(Error::new(Code::InvalidBody, "the JSON body is a list; this call takes an object"));
+    }
+    serde_json::from_slice(bytes).or_else(|error| {
+        // In JSON, 8.0 is a whole number too; serde reads none from it.
+        let mut value: Value = serde_json::from_slice(bytes).map_err(refused)?;
+        if !make_whole(&mut value) {
+            return Err(refused(error));
+        }
+        serde_json::from_value(value).map_err(|_| refused(error))
+    })
+}
+
+/// Turns numbers such as `8.0` into `8`; true where there are any.
+fn make_whole(value: &mut Value) -> bool {
+    match value {
+        Value::Number(number) => {
+            let whole = number.as_f64().filter(|value| value.fract() == 0.0 && (0.0..9e15).contains(value));
+            let Some(whole) = whole.filter(|_| number.is_f64()) else { return false };
+            *number = (whole as u64).into();
+            true
+        }
+        // All of them, also behind the first that was changed.
+        Value::Array(values) => values.iter_mut().map(make_whole).filter(|changed| *changed).count() > 0,
+        Value::Object(object) => object.values_mut().map(make_whole).filter(|changed| *changed).count() > 0,
+        _ => false,
+    }
 }
 
 /// The bytes of a body, or why they did not come.
@@ -119,4 +128,30 @@ fn unread(error: &actix_web::Error) -> Error {
 /// The bound, for the application.
 pub fn limit() -> web::PayloadConfig {
     web::PayloadConfig::new(MAX_JSON)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Point {
+        steps: u8,
+        rates: Vec<f64>,
+    }
+
+    #[test]
+    fn whole_numbers_may_have_a_point() {
+        let read = |text: &str| Json::<Point>::parse(text.as_bytes()).map(|Json(point)| point);
+        assert_eq!(read(r#"{"steps": 8.0, "rates": [1.0, 0.5]}"#).unwrap(), Point { steps: 8, rates: vec![1.0, 0.5] });
+        for wrong in [
+            r#"{"steps": 8.5, "rates": []}"#,
+            r#"{"steps": 300.0, "rates": []}"#,
+            r#"{"steps": -1.0, "rates": []}"#,
+            " [8, []]",
+            "{",
+        ] {
+            assert_eq!(read(wrong).unwrap_err().code, Code::InvalidBody, "{wrong}");
+        }
+    }
 }

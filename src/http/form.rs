@@ -4,6 +4,7 @@ use super::limits::body::{is_too_slow, slow_body};
 use super::parameters::Parameters;
 use crate::domain::error::{Code, Error, Result};
 use crate::service::Services;
+use crate::service::archives::Received;
 use crate::service::images::{CheckedImage, too_large};
 use actix_multipart::{Field, Multipart, MultipartError};
 use actix_web::HttpRequest;
@@ -105,6 +106,32 @@ pub async fn read(services: &Services, request: &HttpRequest, mut body: Multipar
         }
     }
     Ok(form)
+}
+
+/// Reads a form that has a zip file and nothing else.
+///
+/// # Errors
+/// `invalid_body`, `too_large`, `disk_full`, `request_timeout`; nothing is left on the disk then.
+pub async fn read_archive(services: &Services, request: &HttpRequest, mut body: Multipart) -> Result<Received> {
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let mut receiving = services.begin_archive(announced.map(|length| length.saturating_sub(MAX_AROUND)))?;
+    let mut parts = 0;
+    while let Some(mut field) = next(&mut body).await? {
+        parts += 1;
+        let name = field.name().unwrap_or_default().to_owned();
+        if parts > 1 || name != "file" {
+            let message = format!("the form has `{}`; send the zip file as `file`, and nothing else", shown(&name));
+            return Err(Error::new(Code::InvalidBody, message));
+        }
+        while let Some(piece) = next(&mut field).await? {
+            receiving.write(piece).await?;
+        }
+    }
+    if parts == 0 {
+        let message = "the field `file` is missing: send the zip file as in curl -F file=@pictures.zip";
+        return Err(Error::new(Code::InvalidBody, message));
+    }
+    receiving.finish().await
 }
 
 fn shown(name: &str) -> String {

@@ -41,8 +41,11 @@ struct RequestKey {
 
 fn key_of(request: &HttpRequest, body: &[u8]) -> Result<Option<RequestKey>> {
     let Some(given) = request.headers().get(IDEMPOTENCY_KEY) else { return Ok(None) };
-    let text = given.to_str().ok().map(str::trim).filter(|text| (1..=MAX_KEY).contains(&text.len()));
-    let text = text.ok_or_else(|| Error::parameter(format!("Idempotency-Key is 1 to {MAX_KEY} visible characters")))?;
+    let is_key = |text: &&str| (1..=MAX_KEY).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let text = given.to_str().ok().map(str::trim).filter(is_key);
+    let text = text.ok_or_else(|| {
+        Error::parameter(format!("Idempotency-Key is 1 to {MAX_KEY} visible characters of ASCII, and no space"))
+    })?;
     let target = format!("{} {}\n", request.method(), request.uri());
     Ok(Some(RequestKey { text: text.to_owned(), request: [target.as_bytes(), body].concat() }))
 }

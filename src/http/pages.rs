@@ -18,7 +18,8 @@ pub struct Pages {
 }
 
 /// The first parts of the paths that pages have.
-const ROOTS: [&str; 9] = ["models", "samples", "runs", "sweeps", "compare", "queue", "settings", "sign-in", "sign-out"];
+const ROOTS: [&str; 10] =
+    ["models", "samples", "runs", "sweeps", "compare", "queue", "settings", "docs", "sign-in", "sign-out"];
 
 /// True for a path of a page, also of one that does not exist.
 pub fn is_page(path: &str) -> bool {

@@ -2,6 +2,8 @@
 
 use crate::domain::error::{Error, Result};
 use crate::domain::name::Name;
+use crate::domain::reference::Reference;
+use std::str::FromStr;
 
 /// Longer values are no parameters.
 const MAX_SHOWN: usize = 64;
@@ -31,6 +33,11 @@ impl Parameters {
         self.0.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
+    /// All values of a parameter that may be repeated.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
     /// The value of a parameter.
     ///
     /// # Errors
@@ -53,7 +60,7 @@ impl Parameters {
     /// # Errors
     /// `invalid_parameter` where it is neither.
     pub fn flag(&self, name: &str) -> Result<bool> {
-        match self.optional(name) {
+        match self.all(name).next() {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
             Some(_) => Err(Error::parameter(format!("{name} is true or false"))),
@@ -75,6 +82,23 @@ impl Parameters {
     pub fn optional_name(&self, name: &str) -> Result<Option<Name>> {
         // An empty name is a mistake, such as a variable that was not set: it must not train on everything.
         self.0.iter().find(|(key, _)| key == name).map(|(_, text)| Name::parse(name, text)).transpose()
+    }
+
+    /// What has to be there by its name or its id.
+    ///
+    /// # Errors
+    /// `invalid_parameter` where it is missing or neither.
+    pub fn reference<I: FromStr>(&self, name: &str) -> Result<Reference<I>> {
+        Reference::parse(name, self.required(name)?)
+    }
+
+    /// What may be left out, by its name or its id.
+    ///
+    /// # Errors
+    /// `invalid_parameter` where it is there and neither.
+    pub fn optional_reference<I: FromStr>(&self, name: &str) -> Result<Option<Reference<I>>> {
+        // As an empty name, an empty reference is a mistake.
+        self.0.iter().find(|(key, _)| key == name).map(|(_, text)| Reference::parse(name, text)).transpose()
     }
 
     /// The parts of a parameter that is a list: repeated, separated by commas, or both.

@@ -6,9 +6,11 @@ mod decode;
 #[cfg(test)]
 mod format_tests;
 mod resize;
+mod thumbnail;
 
 pub use decode::{DecodeError, Decoded, decode, dimensions};
 pub use resize::resize;
+pub use thumbnail::thumbnail;
 
 /// Colour planes of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

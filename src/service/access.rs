@@ -70,6 +70,18 @@ pub fn dataset(reader: &impl Read, model: ModelId, reference: &Reference<Dataset
         .ok_or_else(|| Error::not_found(format_args!("the model has no dataset {id}")))
 }
 
+/// The dataset of a model that is called so; that of all of its images without a call.
+///
+/// # Errors
+/// As [`dataset`].
+pub fn dataset_or_all(reader: &impl Read, model: &Model, reference: Option<&Reference<DatasetId>>) -> Result<Dataset> {
+    match reference {
+        Some(Reference::Id(id)) if *id == model.all_images => datasets::must_get(reader, model.all_images),
+        Some(reference) => dataset(reader, model.id, reference),
+        None => datasets::must_get(reader, model.all_images),
+    }
+}
+
 /// True if the actor may look at this model.
 ///
 /// # Errors
@@ -88,6 +100,17 @@ pub fn model_id<A: Access>(reader: &impl Read, permit: Permit<A>, name: &Name) -
         return model(reader, permit, name).map(|model| model.id);
     }
     models::id_of(reader, actor.project, name)?.ok_or_else(|| models::unknown(name))
+}
+
+/// The same for a model that is called by its name or its id.
+///
+/// # Errors
+/// As [`model`].
+pub fn called_id<A: Access>(reader: &impl Read, permit: Permit<A>, reference: &Reference<ModelId>) -> Result<ModelId> {
+    match reference {
+        Reference::Name(name) => model_id(reader, permit, name),
+        Reference::Id(_) => called(reader, permit, reference).map(|model| model.id),
+    }
 }
 
 /// True if the actor may do with what belongs to this model what the permit is for; false where it may not know of it.

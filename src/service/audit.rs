@@ -25,10 +25,24 @@ impl Services {
     /// # Errors
     /// `internal` where the store cannot be read.
     pub fn audit(&self, _permit: Permit<Oversee>, after: u64, limit: usize) -> Result<Vec<Audited>> {
+        self.with_names(events::audit(&self.parts.store, after, limit)?)
+    }
+
+    /// Up to `limit` changes before the one numbered `before`, the newest first.
+    ///
+    /// # Errors
+    /// `internal` where the store cannot be read.
+    pub fn newest_changes(&self, _permit: Permit<Oversee>, before: Option<u64>, limit: usize) -> Result<Vec<Audited>> {
+        let store = &self.parts.store;
+        let before = before.map_or_else(|| Ok(store.last_event()?.saturating_add(1)), Ok)?;
+        self.with_names(events::newest_audit(store, before, limit)?)
+    }
+
+    fn with_names(&self, listed: Vec<Event>) -> Result<Vec<Audited>> {
         let store = &self.parts.store;
         let mut names: HashMap<AccountId, Option<String>> = HashMap::from([(LOCAL_ACCOUNT, None)]);
         let mut found = Vec::new();
-        for event in events::audit(store, after, limit)? {
+        for event in listed {
             let account = match names.get(&event.account) {
                 Some(known) => known.clone(),
                 None => {

@@ -4,9 +4,10 @@
 //! images has to take the same turn: a backup relies on what it is about to read.
 
 use super::Services;
+use crate::care;
 use crate::care::backup::{self, Source};
 use crate::care::verify::Verify;
-use crate::care::{self, Word};
+pub use crate::care::{Summary, Weight, Word};
 use crate::domain::account::{Administer, Oversee, Permit};
 use crate::domain::error::{Error, Result};
 use bytes::{Bytes, BytesMut};

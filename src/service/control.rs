@@ -10,7 +10,7 @@ use crate::domain::accuracy::Accuracy;
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{ModelId, RunId, SweepId};
-use crate::domain::name::Name;
+use crate::domain::reference::Reference;
 use crate::domain::run::{Outcome, Run, RunState};
 use crate::domain::stamp::{Stamp, Timestamp};
 use crate::domain::sweep::Sweep;
@@ -79,8 +79,8 @@ impl Services {
     ///
     /// # Errors
     /// `not_found` for the model; `forbidden`.
-    pub async fn cancel_queued(&self, permit: Permit<Change>, model: Option<Name>) -> Result<u64> {
-        let only = model.map(|name| access::model_id(&self.parts.store, permit, &name)).transpose()?;
+    pub async fn cancel_queued(&self, permit: Permit<Change>, model: Option<&Reference<ModelId>>) -> Result<u64> {
+        let only = model.map(|model| access::called_id(&self.parts.store, permit, model)).transpose()?;
         let mut reached: HashMap<ModelId, bool> = HashMap::new();
         let (mut after, mut told) = (None, 0);
         loop {

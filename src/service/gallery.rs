@@ -12,9 +12,10 @@ use crate::domain::ids::{DatasetId, ModelId};
 use crate::domain::name::{ImageName, Label};
 use crate::domain::reference::Reference;
 use crate::domain::stamp::Seen;
-use crate::store::{Read, blobs, datasets, listing, manifests};
+use crate::store::{Read, blobs, datasets, duplicates, listing, manifests};
 use std::path::PathBuf;
 
+pub use crate::store::duplicates::Group;
 pub use crate::store::listing::{Placed, Wanted};
 
 /// The most labels that one call changes: they become durable at once, or not at all.
@@ -78,6 +79,22 @@ impl Services {
         let (placed, next) = listing::page(store, version, wanted, after, limit)?;
         let view = |placed: Placed| Ok(ImageView { blob: blobs::get(store, placed.entry.hash)?, placed });
         Ok((placed.into_iter().map(view).collect::<Result<_>>()?, next))
+    }
+
+    /// Up to `limit` groups of images that hold the same bytes, after the hash `after`, and where to go on.
+    ///
+    /// # Errors
+    /// `not_found` for what was named.
+    pub fn duplicates(
+        &self,
+        permit: Permit<View>,
+        source: &Source,
+        after: Option<ContentHash>,
+        limit: usize,
+    ) -> Result<(Vec<Group>, Option<ContentHash>)> {
+        let store = &self.parts.store;
+        let (_, version) = state(store, permit, source)?;
+        duplicates::page(store, version, after, limit)
     }
 
     /// Where the bytes of an image lie. With a `hash`, only where it has those bytes.
@@ -152,7 +169,7 @@ impl Services {
 }
 
 /// The dataset that is meant, and the version of it.
-fn state(reader: &impl Read, permit: Permit<View>, source: &Source) -> Result<(Dataset, DatasetVersion)> {
+pub(super) fn state(reader: &impl Read, permit: Permit<View>, source: &Source) -> Result<(Dataset, DatasetVersion)> {
     let model = access::called(reader, permit, &source.model)?;
     let dataset = dataset_of(reader, &model, source.dataset.as_ref())?;
     let version = version_of(&dataset, source.version)?;

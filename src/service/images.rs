@@ -18,6 +18,7 @@ use crate::ingest::container::{self, ContainerError, ImageInfo};
 use crate::ingest::fetch::{FetchError, FetchFault};
 use crate::store::{Store, Tx, blobs, datasets, manifests};
 use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use std::io;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -27,7 +28,10 @@ use tokio::task::JoinHandle;
 pub const MAX_URLS: usize = 3;
 
 /// What is kept in memory before a thread writes it: most uploads fit, and a slow sender of a small file holds no thread.
-const SMALL: usize = 64 << 10;
+pub(super) const SMALL: usize = 64 << 10;
+
+/// Images of one call that become durable at once.
+const KEPT_AT_ONCE: usize = 4;
 
 /// Pieces on their way to the writing thread.
 const PIPELINE: usize = 4;
@@ -37,6 +41,7 @@ pub struct Upload {
     blobs: Arc<dyn BlobStore>,
     turns: Arc<Turns>,
     max_bytes: u64,
+    too_large: fn(u64) -> Error,
     max_pixels: u64,
     received: u64,
     small: Vec<u8>,
@@ -80,19 +85,43 @@ impl Content {
 pub struct NewImage {
     /// The image.
     pub image: CheckedImage,
-    /// What the client called the file, with its folder where it had one.
-    pub file_name: String,
-    /// The label that it gave.
-    pub label: Option<Label>,
+    /// How it is called.
+    pub called: Called,
+}
+
+/// How an image is called.
+pub enum Called {
+    /// By a file.
+    File {
+        /// What the client called it, with its folder where it had one.
+        name: String,
+        /// The label that it gave; without one, the file's name tells.
+        label: Option<Label>,
+    },
+    /// Just so.
+    Exactly(Option<Label>, ImageName),
+}
+
+impl NewImage {
+    /// An image that a client sent as a file, with the label that it gave.
+    pub fn of_file(image: CheckedImage, name: String, label: Option<Label>) -> Self {
+        Self { image, called: Called::File { name, label } }
+    }
 }
 
 impl Services {
     /// Begins to take an image in.
     pub fn begin_upload(&self) -> Upload {
+        self.begin_file(self.parts.limits.max_upload_bytes, too_large)
+    }
+
+    /// Begins to take a file in that may have so many bytes.
+    pub(super) fn begin_file(&self, max_bytes: u64, too_large: fn(u64) -> Error) -> Upload {
         Upload {
             blobs: Arc::clone(&self.parts.blobs),
             turns: Arc::clone(&self.uploads),
-            max_bytes: self.parts.limits.max_upload_bytes,
+            max_bytes,
+            too_large,
             max_pixels: self.parts.limits.max_image_pixels,
             received: 0,
             small: Vec::new(),
@@ -137,10 +166,9 @@ impl Services {
         self.check_target(permit, &model, dataset.as_ref())?;
         let (actor, now) = (permit.actor(), self.now());
         let _storing = self.storing.read().await;
-        let mut additions = Vec::with_capacity(images.len());
-        for image in images {
-            additions.push(self.keep(image).await?);
-        }
+        // The disk takes several at once in the time of one.
+        let keeping = stream::iter(images).map(|image| self.keep(image)).buffered(KEPT_AT_ONCE);
+        let additions: Vec<Addition> = keeping.try_collect().await?;
         let write = self.parts.store.write(move |tx| {
             let model = access::called(tx, permit, &model)?;
             let mut targets = vec![datasets::must_get(tx, model.all_images)?];
@@ -182,7 +210,7 @@ impl Services {
         let mut images = Vec::with_capacity(urls.len());
         for url in urls {
             let (image, file_name) = self.fetch(url).await?;
-            images.push(NewImage { image, file_name, label: label.clone() });
+            images.push(NewImage::of_file(image, file_name, label.clone()));
         }
         self.add_images(permit, model, dataset, images).await
     }
@@ -211,13 +239,20 @@ impl Services {
 
     /// Makes an image's bytes durable, unless they are stored already.
     async fn keep(&self, new: NewImage) -> Result<Addition> {
-        let NewImage { image, file_name, label } = new;
+        let NewImage { image, called } = new;
         let info = image.info;
         let staged = self.stage(image).await?;
         let hash = staged.hash();
+        let (label, name) = match called {
+            Called::Exactly(label, name) => (label, name),
+            Called::File { name, label } => (
+                label.or_else(|| Label::from_file_name(&name)),
+                ImageName::from_upload(&name, &hash.to_string()[..16], info.format.extension()),
+            ),
+        };
         let addition = Addition {
-            label: label.or_else(|| Label::from_file_name(&file_name)),
-            name: ImageName::from_upload(&file_name, &hash.to_string()[..16], info.format.extension()),
+            label,
+            name,
             blob: Blob {
                 hash,
                 size: staged.size(),
@@ -308,7 +343,7 @@ impl Upload {
     pub async fn write(&mut self, piece: Bytes) -> Result<()> {
         self.received += piece.len() as u64;
         if self.received > self.max_bytes {
-            return Err(too_large(self.max_bytes));
+            return Err((self.too_large)(self.max_bytes));
         }
         match &self.large {
             None if self.small.len() + piece.len() <= SMALL => {
@@ -364,17 +399,25 @@ impl Upload {
         }
         let Some(pipe) = self.large else {
             // At most 64 KiB: this takes microseconds.
-            let info = container::inspect(io::Cursor::new(&self.small[..]), max_pixels);
-            let info = info.map_err(|error| container_error(&error))?;
-            return Ok(CheckedImage { content: Content::Small(self.small), info });
+            return CheckedImage::of_bytes(self.small, max_pixels);
         };
         let staged = staged(pipe).await?;
         let turn = self.turns.take().await?;
         let checked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            check(staged, max_pixels)
+            CheckedImage::of_file(staged, max_pixels)
         });
         checked.await.map_err(Error::internal)?
+    }
+
+    /// All bytes have come, of whatever they are: they lie in a file that is gone when it is dropped.
+    pub(super) async fn finish_file(self) -> Result<Box<dyn StagedBlob>> {
+        if let Some(pipe) = self.large {
+            return staged(pipe).await;
+        }
+        let (blobs, small) = (self.blobs, self.small);
+        let written = tokio::task::spawn_blocking(move || Content::Small(small).staged(blobs.as_ref()));
+        written.await.map_err(Error::internal)?.map_err(write_error)
     }
 }
 
@@ -383,13 +426,21 @@ async fn staged(pipe: Pipe) -> Result<Box<dyn StagedBlob>> {
     pipe.writer.await.map_err(Error::internal)?.map_err(write_error)
 }
 
-fn check(staged: Box<dyn StagedBlob>, max_pixels: u64) -> Result<CheckedImage> {
-    let file = staged.open().map_err(write_error)?;
-    let info = container::inspect(file, max_pixels).map_err(|error| container_error(&error))?;
-    Ok(CheckedImage { content: Content::Staged(staged), info })
-}
-
 impl CheckedImage {
+    /// Checks the container of a small image.
+    pub(super) fn of_bytes(bytes: Vec<u8>, max_pixels: u64) -> Result<Self> {
+        let info = container::inspect(io::Cursor::new(&bytes[..]), max_pixels);
+        let info = info.map_err(|error| container_error(&error))?;
+        Ok(Self { content: Content::Small(bytes), info })
+    }
+
+    /// Checks the container of a large image; blocks.
+    pub(super) fn of_file(staged: Box<dyn StagedBlob>, max_pixels: u64) -> Result<Self> {
+        let file = staged.open().map_err(write_error)?;
+        let info = container::inspect(file, max_pixels).map_err(|error| container_error(&error))?;
+        Ok(Self { content: Content::Staged(staged), info })
+    }
+
     /// What its container says.
     pub fn info(&self) -> ImageInfo {
         self.info

@@ -4,12 +4,12 @@ use super::runs::{RunView, view};
 use super::{Services, access, control};
 use crate::domain::account::{Permit, View};
 use crate::domain::error::{Error, Result};
-use crate::domain::ids::{DatasetId, ExperimentId, RunId, SweepId};
-use crate::domain::name::Name;
+use crate::domain::ids::{DatasetId, ExperimentId, ModelId, RunId, SweepId};
+use crate::domain::reference::Reference;
 use crate::domain::run::Run;
 use crate::domain::sweep::Sweep;
 use crate::store::runs::Listed;
-use crate::store::{datasets, experiments, runs, sweeps};
+use crate::store::{runs, sweeps};
 
 /// The most runs that are looked at for one page: where few are wanted, a page holds fewer, and the next one goes on.
 const LOOKED_AT: usize = 2_000;
@@ -21,7 +21,7 @@ const PAGE: usize = 200;
 #[derive(Debug, Clone)]
 pub enum Whose {
     /// A model's.
-    Model(Name),
+    Model(Reference<ModelId>),
     /// A sweep's.
     Sweep(SweepId),
 }
@@ -32,9 +32,9 @@ pub struct Only {
     /// In this state, by its name.
     pub state: Option<&'static str>,
     /// Of this experiment.
-    pub experiment: Option<Name>,
+    pub experiment: Option<Reference<ExperimentId>>,
     /// On this dataset.
-    pub dataset: Option<Name>,
+    pub dataset: Option<Reference<DatasetId>>,
     /// From the newest on.
     pub newest_first: bool,
 }
@@ -84,12 +84,12 @@ impl Services {
     pub fn sweeps(
         &self,
         permit: Permit<View>,
-        model: &Name,
+        model: &Reference<ModelId>,
         before: Option<SweepId>,
         limit: usize,
     ) -> Result<(Vec<SweepLine>, Option<SweepId>)> {
         let store = &self.parts.store;
-        let id = access::model_id(store, permit, model)?;
+        let model = access::called(store, permit, model)?;
         let (mut found, mut before, mut looked) = (Vec::new(), before, 0);
         loop {
             let page = sweeps::newest(store, before, PAGE)?;
@@ -99,9 +99,9 @@ impl Services {
                     return Ok((found, before));
                 }
                 (before, looked) = (Some(sweep.id), looked + 1);
-                if sweep.model == id {
+                if sweep.model == model.id {
                     let open = sweeps::open_runs(store, sweep.id)?;
-                    found.push(SweepLine { sweep, model: model.as_str().to_owned(), open });
+                    found.push(SweepLine { sweep, model: model.name.as_str().to_owned(), open });
                 }
             }
             if is_last {
@@ -124,14 +124,14 @@ impl Services {
     ) -> Result<RunPage> {
         let store = &self.parts.store;
         let (model, list) = match whose {
-            Whose::Model(name) => {
-                let model = access::model_id(store, permit, name)?;
+            Whose::Model(model) => {
+                let model = access::called_id(store, permit, model)?;
                 (model, Listed::OfModel(model))
             }
             Whose::Sweep(id) => (control::sweep(store, permit, *id)?.model, Listed::OfSweep(*id)),
         };
-        let experiment = only.experiment.as_ref().map(|name| experiments::named(store, model, name)).transpose()?;
-        let dataset = only.dataset.as_ref().map(|name| datasets::named(store, model, name)).transpose()?;
+        let experiment = only.experiment.as_ref().map(|one| access::experiment(store, model, one)).transpose()?;
+        let dataset = only.dataset.as_ref().map(|one| access::dataset(store, model, one)).transpose()?;
         let wanted = Wanted {
             state: only.state,
             experiment: experiment.map(|experiment| experiment.id),

@@ -6,6 +6,7 @@
 mod access;
 pub mod accounts;
 pub mod answers;
+pub mod archives;
 pub mod artifacts;
 pub mod audit;
 pub mod care;
@@ -14,6 +15,7 @@ pub mod control;
 pub mod curves;
 pub mod datasets;
 pub mod experiments;
+pub mod exports;
 pub mod figures;
 pub mod gallery;
 pub mod images;
@@ -28,17 +30,19 @@ pub mod runs;
 pub mod samples;
 pub mod status;
 pub mod submit;
+pub mod thumbnails;
 pub mod trash;
 mod turns;
 pub mod versions;
 pub mod webhooks;
 
-use crate::blob::BlobStore;
+use crate::blob::{BlobStore, Thumbs};
 use crate::domain::prediction::Predictor;
 use crate::domain::run_files::RunFiles;
 use crate::domain::samples::Samples;
 use crate::domain::stamp::{Clock, Timestamp};
 use crate::domain::sweep::Grid;
+use crate::domain::thumbnail::Thumbnailer;
 use crate::ingest::fetch::Fetcher;
 use crate::scheduler::Handle;
 use crate::store::Store;
@@ -71,6 +75,8 @@ pub struct Limits {
     pub trash_ms: u64,
     /// Live streams at once.
     pub max_streams: usize,
+    /// Zip files of images.
+    pub archives: archives::Limits,
 }
 
 /// What the services are made of.
@@ -83,6 +89,10 @@ pub struct Parts {
     pub accounts: Arc<Accounts>,
     /// Stored bytes.
     pub blobs: Arc<dyn BlobStore>,
+    /// Small pictures of images.
+    pub thumbs: Arc<Thumbs>,
+    /// Who makes them.
+    pub thumbnailer: Arc<dyn Thumbnailer>,
     /// The way to the scheduler.
     pub scheduler: Handle,
     /// Who answers predictions.
@@ -117,6 +127,10 @@ pub struct Services {
     live: Live,
     /// Requests with keys of their own that are being done.
     underway: answers::Underway,
+    thumbnails: thumbnails::Lanes,
+    /// Turns at taking zip files in, and at sending them.
+    archives: Arc<Semaphore>,
+    exports: Arc<Semaphore>,
     /// The turn of whoever cares for all of the data.
     care: Arc<Semaphore>,
 }
@@ -133,6 +147,9 @@ impl Services {
             storing: Arc::default(),
             live,
             underway: answers::Underway::default(),
+            thumbnails: thumbnails::Lanes::new(),
+            archives: Arc::new(Semaphore::new(archives::AT_ONCE)),
+            exports: Arc::new(Semaphore::new(exports::AT_ONCE)),
             care: Arc::new(Semaphore::new(1)),
         }
     }

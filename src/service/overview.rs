@@ -7,14 +7,14 @@ use crate::domain::account::{Permit, View};
 use crate::domain::dataset::Dataset;
 use crate::domain::error::{Error, Result};
 use crate::domain::experiment::HyperParameters;
-use crate::domain::ids::{DatasetId, RunId, SweepId};
+use crate::domain::ids::{DatasetId, ModelId, RunId, SweepId};
 use crate::domain::model::Model;
 use crate::domain::name::Name;
 use crate::domain::result::Best;
 use crate::domain::run::{Outcome, Run, RunState};
 use crate::domain::stamp::Timestamp;
 use crate::store::results::Scope;
-use crate::store::{Store, datasets, experiments, lists, models, results, runs};
+use crate::store::{Store, datasets, experiments, lists, models, results, runs, sweeps};
 use std::collections::HashMap;
 
 /// Runs that a model's line of results looks back over.
@@ -28,6 +28,9 @@ const NAMES: usize = 1000;
 
 /// The most rows of a leaderboard: as many as a grid may have.
 const MOST_ROWS: usize = crate::domain::sweep::MAX_GRID;
+
+/// Points of a sweep that are read to be shown one by one; of a larger one it is only known how many are not over.
+const MOST_POINTS: usize = 400;
 
 /// Datasets that are listed with a model.
 const DATASETS: usize = 200;
@@ -140,8 +143,20 @@ pub struct LastSweep {
     pub id: Option<SweepId>,
     /// When it was submitted.
     pub submitted_at: Option<Timestamp>,
-    /// Its points in the order of creation.
+    /// How many points it has.
+    pub total: usize,
+    /// How many of them are not over.
+    pub open: usize,
+    /// Its points in the order of creation; none where there are more than 400.
     pub cells: Vec<Cell>,
+}
+
+impl LastSweep {
+    /// The run that reached the most; of equals the first.
+    pub fn best(&self) -> Option<RunId> {
+        let reached = self.cells.iter().filter_map(|cell| Some((cell.run.as_ref()?.id, cell.accuracy()?.1)));
+        reached.reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|(run, _)| run)
+    }
 }
 
 impl Services {
@@ -244,26 +259,20 @@ impl Services {
         let model = access::model_id(store, permit, model)?;
         let newest = lists::newest_runs(store, model, LAST_RUNS)?;
         let Some((id, at)) = newest.iter().find_map(|run| Some((run.sweep?, run.stamp.created_at))) else {
-            let found = experiments::page(store, model, 0, MOST_ROWS)?.into_iter().filter(|found| found.is_default);
-            let cells = found.map(|experiment| Cell {
-                experiment: experiment.name.as_str().to_owned(),
-                parameters: experiment.parameters,
-                run: None,
-            });
-            return Ok(LastSweep { id: None, submitted_at: None, cells: cells.collect() });
+            return first_sweep(store, model);
         };
-        let mut found = Vec::new();
-        for (experiment, run) in runs::last_of_sweep(store, id)? {
-            let Some(experiment) = experiments::get(store, experiment)? else { continue };
-            let cell = Cell {
-                experiment: experiment.name.as_str().to_owned(),
-                parameters: experiment.parameters,
-                run: Some(run),
-            };
-            found.push((experiment.ordinal, cell));
-        }
-        found.sort_by_key(|(ordinal, _)| *ordinal);
-        Ok(LastSweep { id: Some(id), submitted_at: Some(at), cells: found.into_iter().map(|(_, cell)| cell).collect() })
+        points_of(store, id, at)
+    }
+
+    /// A sweep with its points, and the name of its model.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub fn sweep_points(&self, permit: Permit<View>, id: SweepId) -> Result<(String, LastSweep)> {
+        let store = &self.parts.store;
+        let sweep = super::control::sweep(store, permit, id)?;
+        let model = models::get(store, sweep.model)?.ok_or_else(|| Error::internal("a sweep without its model"))?;
+        Ok((model.name.as_str().to_owned(), points_of(store, id, sweep.stamp.created_at)?))
     }
 
     /// Up to `limit` of a model's runs, the newest first.
@@ -306,6 +315,41 @@ impl Services {
         }
         Ok((running, waiting))
     }
+}
+
+/// What the first sweep would be.
+fn first_sweep(store: &Store, model: ModelId) -> Result<LastSweep> {
+    let found = experiments::page(store, model, 0, MOST_POINTS + 1)?;
+    let total = match found.len() > MOST_POINTS {
+        true => models::get(store, model)?.map_or(found.len(), |model| model.experiments as usize),
+        false => found.iter().filter(|experiment| experiment.is_default).count(),
+    };
+    let found = found.into_iter().filter(|found| total <= MOST_POINTS && found.is_default);
+    let cells = found.map(|experiment| Cell {
+        experiment: experiment.name.as_str().to_owned(),
+        parameters: experiment.parameters,
+        run: None,
+    });
+    Ok(LastSweep { id: None, submitted_at: None, total, open: 0, cells: cells.collect() })
+}
+
+fn points_of(store: &Store, id: SweepId, at: Timestamp) -> Result<LastSweep> {
+    let runs_made = sweeps::get(store, id)?.map_or(0, |sweep| sweep.runs as usize);
+    if runs_made > MOST_POINTS {
+        let open = sweeps::open_runs(store, id)?.unwrap_or(0);
+        let open = usize::try_from(open).unwrap_or(usize::MAX);
+        return Ok(LastSweep { id: Some(id), submitted_at: Some(at), total: runs_made, open, cells: Vec::new() });
+    }
+    let mut found = Vec::new();
+    for (experiment, run) in runs::last_of_sweep(store, id)? {
+        let Some(experiment) = experiments::get(store, experiment)? else { continue };
+        let name = experiment.name.as_str().to_owned();
+        found.push((experiment.ordinal, Cell { experiment: name, parameters: experiment.parameters, run: Some(run) }));
+    }
+    found.sort_by_key(|(ordinal, _)| *ordinal);
+    let cells: Vec<_> = found.into_iter().map(|(_, cell)| cell).collect();
+    let open = cells.iter().filter(|cell| matches!(cell.state(), "queued" | "running")).count();
+    Ok(LastSweep { id: Some(id), submitted_at: Some(at), total: cells.len(), open, cells })
 }
 
 fn card(store: &Store, model: Model) -> Result<ModelCard> {

@@ -1,13 +1,14 @@
 //! Predictions: one image, asked of the best model. The image is not kept.
 
-use super::Services;
 use super::images::{CheckedImage, write_error};
+use super::{Services, access};
 use crate::blob::StagedBlob;
 use crate::domain::account::{Permit, View};
 use crate::domain::error::{Error, Result};
+use crate::domain::ids::ModelId;
 use crate::domain::job::RunNames;
-use crate::domain::name::Name;
 use crate::domain::prediction::{Image, Prediction, PredictionRequest};
+use crate::domain::reference::Reference;
 use crate::domain::result::Best;
 use crate::store::runs;
 use std::fs;
@@ -51,8 +52,14 @@ impl Services {
     /// # Errors
     /// `not_found` for the model, `no_results` where nothing has been trained, `prediction_failed` with what the test
     /// command printed.
-    pub async fn predict(&self, permit: Permit<View>, model: &Name, image: CheckedImage) -> Result<Answer> {
-        let best = self.best(permit, model, None)?;
+    pub async fn predict(
+        &self,
+        permit: Permit<View>,
+        model: impl Into<Reference<ModelId>>,
+        image: CheckedImage,
+    ) -> Result<Answer> {
+        let model = access::called(&self.parts.store, permit, &model.into())?;
+        let best = self.best(permit, model.id, None)?;
         let run = runs::get(&self.parts.store, best.run)?
             .ok_or_else(|| Error::internal(format!("{} is the best but not stored", best.run)))?;
         let info = image.info();
@@ -62,7 +69,7 @@ impl Services {
             run: best.run,
             spec: run.spec,
             names: RunNames {
-                model: model.as_str().to_owned(),
+                model: model.name.as_str().to_owned(),
                 experiment: best.experiment_name.clone(),
                 dataset: best.dataset_name.clone(),
             },

@@ -4,8 +4,8 @@ use super::{Services, access};
 use crate::domain::account::{Permit, View};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::experiment::HyperParameters;
-use crate::domain::ids::ModelId;
-use crate::domain::name::Name;
+use crate::domain::ids::{DatasetId, ExperimentId, ModelId};
+use crate::domain::reference::Reference;
 use crate::domain::result::ExperimentResult;
 use crate::store::results::{self, Scope};
 use crate::store::{Store, datasets, experiments};
@@ -44,12 +44,12 @@ impl Services {
     pub fn leaderboard(
         &self,
         permit: Permit<View>,
-        model: &Name,
+        model: &Reference<ModelId>,
         after: Option<&Rank>,
         limit: usize,
     ) -> Result<Vec<(Rank, Ranked)>> {
         let store = &self.parts.store;
-        let model = access::model_id(store, permit, model)?;
+        let model = access::called_id(store, permit, model)?;
         let found = results::ranking(store, Scope::Model(model), after.map(Vec::as_slice), limit)?;
         found.into_iter().map(|(rank, result)| Ok((rank, named(store, result)?))).collect()
     }
@@ -61,9 +61,9 @@ impl Services {
     pub fn best_of(
         &self,
         permit: Permit<View>,
-        model: &Name,
-        experiment: Option<&Name>,
-        dataset: Option<&Name>,
+        model: &Reference<ModelId>,
+        experiment: Option<&Reference<ExperimentId>>,
+        dataset: Option<&Reference<DatasetId>>,
     ) -> Result<Ranked> {
         let store = &self.parts.store;
         let Some(dataset) = dataset else {
@@ -72,10 +72,10 @@ impl Services {
             return named(store, result.ok_or_else(|| Error::internal("the best result is not stored"))?);
         };
         let none = || Error::new(Code::NoResults, "no experiment done yet");
-        let id = access::model_id(store, permit, model)?;
-        let dataset = datasets::named(store, id, dataset)?.id;
+        let id = access::called_id(store, permit, model)?;
+        let dataset = access::dataset(store, id, dataset)?.id;
         if let Some(experiment) = experiment {
-            let experiment = experiments::named(store, id, experiment)?.id;
+            let experiment = access::experiment(store, id, experiment)?.id;
             return named(store, results::get(store, experiment, dataset)?.ok_or_else(none)?);
         }
         let mut after: Option<Rank> = None;
@@ -92,9 +92,9 @@ impl Services {
     ///
     /// # Errors
     /// `not_found` for the model.
-    pub fn export(&self, permit: Permit<View>, model: &Name) -> Result<Export> {
+    pub fn export(&self, permit: Permit<View>, model: &Reference<ModelId>) -> Result<Export> {
         let store = &self.parts.store;
-        Ok(Export { store: store.clone(), model: access::model_id(store, permit, model)?, next: Some(0) })
+        Ok(Export { store: store.clone(), model: access::called_id(store, permit, model)?, next: Some(0) })
     }
 }
 

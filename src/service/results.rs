@@ -4,8 +4,9 @@ use super::{Services, access};
 use crate::domain::account::{Permit, View};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::experiment::HyperParameters;
-use crate::domain::ids::{DatasetId, ModelId};
+use crate::domain::ids::{DatasetId, ExperimentId, ModelId};
 use crate::domain::name::Name;
+use crate::domain::reference::Reference;
 use crate::domain::result::Best;
 use crate::store::results::{self, Scope};
 use crate::store::{Store, datasets, experiments};
@@ -40,12 +41,17 @@ impl Services {
     ///
     /// # Errors
     /// `not_found` for what was named, `no_results` where there is none yet.
-    pub fn best(&self, permit: Permit<View>, model: &Name, experiment: Option<&Name>) -> Result<Best> {
+    pub fn best(
+        &self,
+        permit: Permit<View>,
+        model: impl Into<Reference<ModelId>>,
+        experiment: Option<&Reference<ExperimentId>>,
+    ) -> Result<Best> {
         let store = &self.parts.store;
-        let model_id = access::model_id(store, permit, model)?;
+        let model = access::called_id(store, permit, &model.into())?;
         let scope = match experiment {
-            None => Scope::Model(model_id),
-            Some(name) => Scope::Experiment(experiments::named(store, model_id, name)?.id),
+            None => Scope::Model(model),
+            Some(experiment) => Scope::Experiment(access::experiment(store, model, experiment)?.id),
         };
         results::best(store, scope)?.ok_or_else(|| Error::new(Code::NoResults, "no experiment done yet"))
     }

@@ -7,9 +7,10 @@ use crate::domain::dataset::{Dataset, FrozenVersion};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
 use crate::domain::experiment::Experiment;
-use crate::domain::ids::{RunId, SweepId};
+use crate::domain::ids::{DatasetId, ModelId, RunId, SweepId};
 use crate::domain::model::Model;
 use crate::domain::name::Name;
+use crate::domain::reference::Reference;
 use crate::domain::run::{Run, RunSpec, RunState};
 use crate::domain::stamp::{Stamp, Timestamp};
 use crate::domain::sweep::Sweep;
@@ -70,9 +71,9 @@ impl Services {
     pub async fn train(
         &self,
         permit: Permit<Change>,
-        model: Name,
+        model: impl Into<Reference<ModelId>>,
         experiment: Name,
-        dataset: Option<Name>,
+        dataset: Option<impl Into<Reference<DatasetId>>>,
         terms: Terms,
     ) -> Result<Submitted> {
         let select = move |reader: &Tx<'_>, model: &Model| {
@@ -85,13 +86,14 @@ impl Services {
     pub(super) async fn submit_run(
         &self,
         permit: Permit<Change>,
-        model: Name,
-        dataset: Option<Name>,
+        model: impl Into<Reference<ModelId>>,
+        dataset: Option<impl Into<Reference<DatasetId>>>,
         terms: Terms,
         select: impl FnOnce(&Tx<'_>, &Model) -> Result<Vec<Experiment>> + Send + 'static,
     ) -> Result<Submitted> {
         self.check_terms(terms)?;
         let (actor, now) = (permit.actor(), self.now());
+        let (model, dataset) = (model.into(), dataset.map(Into::into));
         let write = self.parts.store.write(move |tx| {
             let target = Target::find(tx, permit, &model, dataset.as_ref(), now, terms, select)?;
             let run = target.submit(tx, actor, &target.experiments[0], None, now)?;
@@ -110,8 +112,8 @@ impl Services {
     pub async fn run_default_experiments(
         &self,
         permit: Permit<Change>,
-        model: Name,
-        dataset: Option<Name>,
+        model: impl Into<Reference<ModelId>>,
+        dataset: Option<impl Into<Reference<DatasetId>>>,
         terms: Terms,
     ) -> Result<Submitted> {
         let select = |reader: &Tx<'_>, model: &Model| default_experiments(reader, model);
@@ -122,13 +124,14 @@ impl Services {
     pub(super) async fn submit_sweep(
         &self,
         permit: Permit<Change>,
-        model: Name,
-        dataset: Option<Name>,
+        model: impl Into<Reference<ModelId>>,
+        dataset: Option<impl Into<Reference<DatasetId>>>,
         terms: Terms,
         select: impl FnOnce(&Tx<'_>, &Model) -> Result<Vec<Experiment>> + Send + 'static,
     ) -> Result<Submitted> {
         self.check_terms(terms)?;
         let (actor, now) = (permit.actor(), self.now());
+        let (model, dataset) = (model.into(), dataset.map(Into::into));
         let write = self.parts.store.write(move |tx| {
             let target = Target::find(tx, permit, &model, dataset.as_ref(), now, terms, select)?;
             let sweep = Sweep {
@@ -256,21 +259,18 @@ impl Target {
     fn find(
         tx: &mut Tx<'_>,
         permit: Permit<Change>,
-        model: &Name,
-        dataset: Option<&Name>,
+        model: &Reference<ModelId>,
+        dataset: Option<&Reference<DatasetId>>,
         now: Timestamp,
         terms: Terms,
         select: impl FnOnce(&Tx<'_>, &Model) -> Result<Vec<Experiment>>,
     ) -> Result<Self> {
-        let model = access::model(tx, permit, model)?;
+        let model = access::called(tx, permit, model)?;
         let experiments = select(tx, &model)?;
         if experiments.is_empty() {
             return Err(Error::not_found("the model has no experiments"));
         }
-        let dataset = match dataset {
-            Some(name) => datasets::named(tx, model.id, name)?,
-            None => datasets::must_get(tx, model.all_images)?,
-        };
+        let dataset = access::dataset_or_all(tx, &model, dataset)?;
         if dataset.images == 0 {
             return Err(no_images(&model, &dataset));
         }

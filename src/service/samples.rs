@@ -36,7 +36,7 @@ impl Services {
                     let mut upload = self.begin_upload();
                     upload.write(Bytes::from(sample.bytes)).await?;
                     let (image, label) = (upload.finish().await?, Some(Label::parse(&sample.label)?));
-                    chunk.push(NewImage { image, file_name: sample.file_name, label });
+                    chunk.push(NewImage::of_file(image, sample.file_name, label));
                 }
                 if !chunk.is_empty() {
                     adding.push(self.add_images(permit, model.clone().into(), Some(dataset.clone().into()), chunk));

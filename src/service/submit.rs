@@ -8,12 +8,13 @@ use super::{CHUNK, Services, access};
 use crate::domain::account::{Actor, Change, Permit};
 use crate::domain::error::{Error, Result};
 use crate::domain::experiment::{Experiment, HyperParameters};
-use crate::domain::ids::{ExperimentId, ModelId};
+use crate::domain::ids::{DatasetId, ExperimentId, ModelId};
 use crate::domain::model::Model;
 use crate::domain::name::Name;
+use crate::domain::reference::Reference;
 use crate::domain::stamp::Timestamp;
 use crate::domain::sweep::MAX_GRID;
-use crate::store::{Read, Store, Tx, datasets, experiments, models};
+use crate::store::{Read, Store, Tx, experiments, models};
 use std::collections::{HashMap, HashSet};
 
 /// Experiments looked up at once.
@@ -49,11 +50,12 @@ impl Services {
     pub async fn submit(
         &self,
         permit: Permit<Change>,
-        model: Name,
-        dataset: Option<Name>,
+        model: impl Into<Reference<ModelId>>,
+        dataset: Option<impl Into<Reference<DatasetId>>>,
         plan: Plan,
         terms: Terms,
     ) -> Result<Submitted> {
+        let (model, dataset) = (model.into(), dataset.map(Into::into));
         if let Plan::Defaults = plan {
             return self.run_default_experiments(permit, model, dataset, terms).await;
         }
@@ -68,11 +70,12 @@ impl Services {
     pub async fn submit_one(
         &self,
         permit: Permit<Change>,
-        model: Name,
-        dataset: Option<Name>,
+        model: impl Into<Reference<ModelId>>,
+        dataset: Option<impl Into<Reference<DatasetId>>>,
         plan: Plan,
         terms: Terms,
     ) -> Result<Submitted> {
+        let (model, dataset) = (model.into(), dataset.map(Into::into));
         let wanted = self.chosen(permit, &model, dataset.as_ref(), plan, terms).await?;
         self.submit_run(permit, model, dataset, terms, move |reader, model| found(reader, model, &wanted)).await
     }
@@ -81,18 +84,15 @@ impl Services {
     async fn chosen(
         &self,
         permit: Permit<Change>,
-        model: &Name,
-        dataset: Option<&Name>,
+        model: &Reference<ModelId>,
+        dataset: Option<&Reference<DatasetId>>,
         plan: Plan,
         terms: Terms,
     ) -> Result<Vec<ExperimentId>> {
         self.check_terms(terms)?;
         let store = &self.parts.store;
-        let known = access::model(store, permit, model)?;
-        let dataset = match dataset {
-            Some(name) => datasets::named(store, known.id, name)?,
-            None => datasets::must_get(store, known.all_images)?,
-        };
+        let known = access::called(store, permit, model)?;
+        let dataset = access::dataset_or_all(store, &known, dataset)?;
         // No experiments are made for what cannot be trained.
         if dataset.images == 0 {
             return Err(no_images(&known, &dataset));
@@ -106,7 +106,7 @@ impl Services {
             }
             Plan::Points(points) => {
                 check_size(points.len())?;
-                self.standing_for(permit, model, known.id, each_once(points, coordinates)).await
+                self.standing_for(permit, known.id, each_once(points, coordinates)).await
             }
         }
     }
@@ -115,7 +115,6 @@ impl Services {
     async fn standing_for(
         &self,
         permit: Permit<Change>,
-        model: &Name,
         id: ModelId,
         points: Vec<HyperParameters>,
     ) -> Result<Vec<ExperimentId>> {
@@ -126,9 +125,9 @@ impl Services {
             points.iter().filter(|point| !known.contains_key(&coordinates(point))).copied().collect();
         let (actor, now) = (permit.actor(), self.now());
         for chunk in missing.chunks(CHUNK) {
-            let (chunk, model) = (chunk.to_vec(), model.clone());
+            let chunk = chunk.to_vec();
             let write = self.parts.store.write(move |tx| {
-                let mut model = access::model(tx, permit, &model)?;
+                let mut model = access::called(tx, permit, &Reference::Id(id))?;
                 let made = chunk
                     .iter()
                     .map(|point| stand_for(tx, &mut model, actor, *point, now))

@@ -4,8 +4,8 @@ use super::{Services, access};
 use crate::domain::account::{Change, Permit, Role};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
-use crate::domain::ids::WebhookId;
-use crate::domain::name::Name;
+use crate::domain::ids::{ModelId, WebhookId};
+use crate::domain::reference::Reference;
 use crate::domain::stamp::Stamp;
 use crate::domain::webhook::{Delivery, Topic, Webhook};
 use crate::outbox::MOST;
@@ -19,7 +19,7 @@ pub struct NewWebhook {
     /// Of what.
     pub topics: Vec<Topic>,
     /// Of which model alone, if only one.
-    pub model: Option<Name>,
+    pub model: Option<Reference<ModelId>>,
     /// What messages are signed with; made unless given.
     pub secret: Option<String>,
 }
@@ -55,7 +55,7 @@ impl Services {
         };
         let (actor, now) = (permit.actor(), self.now());
         let write = self.parts.store.write(move |tx| {
-            let model = model.map(|name| access::model(tx, permit.view(), &name)).transpose()?;
+            let model = model.map(|model| access::called(tx, permit.view(), &model)).transpose()?;
             if webhooks::page(tx, MOST)?.len() >= MOST {
                 return Err(Error::new(Code::TooMany, format!("there are {MOST} webhooks; remove some first")));
             }

@@ -68,6 +68,20 @@ pub fn audit(reader: &impl Read, after: u64, limit: usize) -> Result<Vec<Event>>
     listed(reader, key::AUDIT, after, limit)
 }
 
+/// Up to `limit` entries of the audit log from the newest on, before the one numbered `before`.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn newest_audit(reader: &impl Read, before: u64, limit: usize) -> Result<Vec<Event>> {
+    let log = Key::new(key::AUDIT);
+    let mut found = Vec::new();
+    for sequence in super::runs::newest_ids(reader, &log, Some(before), limit)? {
+        let stored = reader.get(&Key::new(key::AUDIT).id(sequence).done())?;
+        found.extend(stored.map(|bytes| decode(&bytes).map_err(damaged("event"))).transpose()?);
+    }
+    Ok(found)
+}
+
 /// Up to `limit` events after the one numbered `after`. Before the last [`KEPT_EVENTS`](super::tx::KEPT_EVENTS) there are
 /// only those of the audit log.
 ///

@@ -27,6 +27,10 @@ pub const REMOVED: u8 = 0x35;
 /// (dataset, label, version from behind) -> how many images have the label from that version on; (dataset) -> nothing:
 /// they are counted from the first
 pub const LABEL_COUNT: u8 = 0x36;
+/// (dataset, hash, sequence) -> nothing
+pub const ENTRY_HASH: u8 = 0x37;
+/// (dataset, hash) -> nothing: it came more than once
+pub const DUPLICATE: u8 = 0x38;
 /// (dataset, version) -> frozen version
 pub const VERSION: u8 = 0x34;
 /// hash -> blob

@@ -239,6 +239,7 @@ pub(super) fn removers(reader: &impl Read, later: &[DatasetVersion], part: Datas
 pub fn append(tx: &mut Tx<'_>, dataset: &mut Dataset, entry: &Entry) -> Result<()> {
     let sequence = dataset.head.0 + 1;
     super::balance::note(tx, dataset, entry.label.as_ref(), true)?;
+    super::duplicates::note(tx, dataset, entry.hash, sequence)?;
     tx.put(entry_key(dataset.id, sequence), encode_entry(entry, None))?;
     tx.mark(name_key(dataset.id, entry, sequence), &[]);
     dataset.head = VersionNumber(sequence);
@@ -302,6 +303,7 @@ pub fn forget(tx: &mut Tx<'_>, removal: &Removal) -> Result<bool> {
     }
     tx.delete(entry_key(*part, *sequence));
     tx.delete(name_key(*part, entry, *sequence));
+    super::duplicates::forget(tx, *part, entry.hash, *sequence)?;
     Ok(true)
 }
 
@@ -321,12 +323,19 @@ pub fn slots(reader: &impl Read, dataset: DatasetId, after: u64, limit: usize) -
 }
 
 /// Removes a place of a sequence whose dataset goes.
-pub fn delete(tx: &mut Tx<'_>, dataset: DatasetId, sequence: u64, slot: &Slot) {
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn delete(tx: &mut Tx<'_>, dataset: DatasetId, sequence: u64, slot: &Slot) -> Result<()> {
     tx.delete(entry_key(dataset, sequence));
     match slot {
-        Slot::Added(entry, _) => tx.delete(name_key(dataset, entry, sequence)),
+        Slot::Added(entry, _) => {
+            tx.delete(name_key(dataset, entry, sequence));
+            super::duplicates::forget(tx, dataset, entry.hash, sequence)?;
+        }
         Slot::Removed { part, sequence, .. } => tx.delete(removed_key(dataset, *part, *sequence)),
     }
+    Ok(())
 }
 
 pub(super) fn entry_hash(entry: &Entry) -> [u8; 16] {

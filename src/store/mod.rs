@@ -26,6 +26,7 @@ pub mod answers;
 pub mod balance;
 pub mod blobs;
 pub mod datasets;
+pub mod duplicates;
 pub mod events;
 pub mod experiments;
 pub mod listing;

@@ -24,7 +24,7 @@ struct Asset {
     bytes: &'static [u8],
 }
 
-const ASSETS: [Asset; 6] = [
+const ASSETS: [Asset; 9] = [
     Asset { name: "app.css", content_type: "text/css; charset=utf-8", bytes: include_bytes!("assets/app.css") },
     Asset { name: "app.js", content_type: "text/javascript; charset=utf-8", bytes: include_bytes!("assets/app.js") },
     Asset {
@@ -32,6 +32,8 @@ const ASSETS: [Asset; 6] = [
         content_type: "text/javascript; charset=utf-8",
         bytes: include_bytes!("assets/charts.js"),
     },
+    Asset { name: "docs.css", content_type: "text/css; charset=utf-8", bytes: include_bytes!("assets/docs.css") },
+    Asset { name: "docs.js", content_type: "text/javascript; charset=utf-8", bytes: include_bytes!("assets/docs.js") },
     Asset {
         name: "echarts.js",
         content_type: "text/javascript; charset=utf-8",
@@ -41,6 +43,11 @@ const ASSETS: [Asset; 6] = [
         name: "htmx.js",
         content_type: "text/javascript; charset=utf-8",
         bytes: include_bytes!("assets/htmx.min.js"),
+    },
+    Asset {
+        name: "gallery.js",
+        content_type: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("assets/gallery.js"),
     },
     Asset { name: "icon.svg", content_type: "image/svg+xml", bytes: include_bytes!("assets/icon.svg") },
 ];

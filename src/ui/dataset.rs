@@ -1,30 +1,24 @@
-//! `/models/{model}/datasets/{dataset}`: the images of a dataset, how many there are of each class, and ways to add more.
+//! `/models/{model}/datasets/{dataset}`: the images of a dataset, and how many there are of each class.
 
 use super::format;
-use super::page::{Frame, answer, see, show};
-use crate::domain::account::{Change, View};
-use crate::domain::dataset::ManifestCursor;
+use super::page::{Frame, answer, show};
+use crate::domain::account::View;
+use crate::domain::dataset::{Entry, ManifestCursor};
 use crate::domain::error::{Error, Result};
-use crate::domain::name::{ImageName, Label, Name};
+use crate::domain::name::{Label, Name};
 use crate::domain::reference::Reference;
-use crate::domain::stamp::Seen;
 use crate::http::auth::Granted;
-use crate::http::body::Fields;
 use crate::http::error::Shape;
-use crate::http::form;
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
-use crate::service::gallery::{ImageView, Source, Wanted};
-use crate::service::images::{MAX_URLS, NewImage};
-use crate::service::trash::Target;
-use actix_multipart::Multipart;
+use crate::service::gallery::{ImageView, MAX_CHANGES, Source, Wanted};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 /// Images on a page.
-const PAGE: usize = 60;
+const PAGE: usize = 100;
 
 /// Classes that are listed.
 const CLASSES: usize = 100;
@@ -36,30 +30,68 @@ const ALL: &str = "_all";
 const NO_LABEL: &str = "";
 
 pub(super) fn configure(routes: &mut Routes<'_>) {
-    let shape = Shape::Page;
-    routes.add(at("/models/{model}/datasets", shape).post(create));
-    routes.add(at("/models/{model}/datasets/{dataset}", shape).get(get));
-    routes.add(at("/models/{model}/datasets/{dataset}/upload", shape).post(upload));
-    routes.add(at("/models/{model}/datasets/{dataset}/fetch", shape).post(fetch));
-    routes.add(at("/models/{model}/datasets/{dataset}/remove", shape).post(remove));
+    routes.add(at("/models/{model}/datasets/{dataset}", Shape::Page).get(get));
 }
 
 /// The address of an image of a dataset; with a hash, of these very bytes, which a browser may keep.
 pub(super) fn image_address(model: &str, dataset: &str, label: &str, name: &str, hash: &str) -> String {
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    for (key, value) in [("label", label), ("name", name), ("hash", hash)] {
-        if !value.is_empty() {
-            query.append_pair(key, value);
-        }
-    }
-    let dataset = if dataset.is_empty() { String::new() } else { format!("/datasets/{dataset}") };
-    format!("/api/v1/models/{model}{dataset}/images/content?{}", query.finish())
+    format!(
+        "{}/images/content?{}",
+        api_address(model, dataset),
+        query([("label", label), ("name", name), ("hash", hash)])
+    )
 }
 
-struct Thumb {
-    src: String,
-    name: String,
-    label: String,
+/// Where the API has a dataset; that of all images is the model itself.
+pub(super) fn api_address(model: &str, dataset: &str) -> String {
+    let dataset = if dataset.is_empty() { String::new() } else { format!("/datasets/{dataset}") };
+    format!("/api/v1/models/{model}{dataset}")
+}
+
+/// A query of those that have a value.
+fn query<const N: usize>(pairs: [(&str, &str); N]) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(pairs.into_iter().filter(|(_, value)| !value.is_empty()));
+    query.finish()
+}
+
+/// An image in a gallery.
+pub(super) struct Thumb {
+    /// Where the image is.
+    pub href: String,
+    /// Where its small picture is.
+    pub src: String,
+    /// Its file name.
+    pub name: String,
+    /// Its class, or nothing.
+    pub label: String,
+}
+
+impl Thumb {
+    /// An image of a dataset, as it is in a version, or in the newest.
+    pub fn new(model: &str, dataset: &str, entry: &Entry, version: Option<u64>) -> Self {
+        let label = entry.label.as_ref().map_or("", Label::as_str);
+        let (name, hash) = (entry.name.as_str(), entry.hash.to_string());
+        let version = version.map(|version| version.to_string()).unwrap_or_default();
+        let query = query([("label", label), ("name", name), ("hash", &hash), ("version", &version)]);
+        let base = format!("{}/images", api_address(model, dataset));
+        Self {
+            href: format!("{base}/content?{query}"),
+            src: format!("{base}/thumbnail?{query}"),
+            name: name.to_owned(),
+            label: label.to_owned(),
+        }
+    }
+
+    /// What it is called in forms: no label and no name holds a slash.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.label, self.name)
+    }
+
+    /// What it is called for people.
+    pub fn words(&self) -> String {
+        if self.label.is_empty() { self.name.clone() } else { format!("{}, {}", self.label, self.name) }
+    }
 }
 
 struct Class {
@@ -84,18 +116,21 @@ struct DatasetPage {
     classes: Vec<Class>,
     more_classes: bool,
     thumbs: Vec<Thumb>,
+    has_duplicates: bool,
+    base: String,
+    most_changes: usize,
     only: Option<String>,
     is_first: bool,
     next: Option<String>,
 }
 
 /// Model and dataset of a path; no dataset is that of all images.
-fn names(path: &(String, String)) -> Result<(Name, Option<Name>)> {
+pub(super) fn names(path: &(String, String)) -> Result<(Name, Option<Name>)> {
     let dataset = if path.1 == ALL { None } else { Some(Name::parse("dataset", &path.1)?) };
     Ok((Name::parse("model", &path.0)?, dataset))
 }
 
-fn place(path: &(String, String)) -> String {
+pub(super) fn place(path: &(String, String)) -> String {
     format!("/models/{}/datasets/{}", path.0, path.1)
 }
 
@@ -148,22 +183,19 @@ async fn get(
         let source = Source { model: model.clone().into(), dataset: name.clone().map(Reference::Name), version: None };
         let dataset = services.dataset(permit, &source.model, source.dataset.as_ref())?;
         let asked = services.clone();
-        let images = tokio::task::spawn_blocking(move || asked.images(permit, &source, &wanted, after, PAGE));
-        let (images, next) = images.await.map_err(Error::internal)??;
+        let looking = tokio::task::spawn_blocking(move || {
+            let images = asked.images(permit, &source, &wanted, after, PAGE)?;
+            let (duplicates, more) = asked.duplicates(permit, &source, None, 1)?;
+            Ok((images, !duplicates.is_empty() || more.is_some()))
+        });
+        let looked: Result<_> = looking.await.map_err(Error::internal)?;
+        let ((images, next), has_duplicates) = looked?;
         let (of_model, id) = (Reference::Id(dataset.model), Reference::Id(dataset.id));
         let (balance, more_classes) = services.balance(permit, &of_model, &id, dataset.head.0, None, CLASSES).await?;
         let title = name.as_ref().map_or("all images", Name::as_str).to_owned();
         let frame = Frame::new(&services, &request, permit.actor(), "models", format!("{title} of {model}"))?;
         let text = dataset.name_text().to_owned();
-        let thumb = |image: ImageView| {
-            let entry = image.placed.entry;
-            let label = entry.label.map(|label| label.as_str().to_owned()).unwrap_or_default();
-            Thumb {
-                src: image_address(model.as_str(), &text, &label, entry.name.as_str(), &entry.hash.to_string()),
-                name: entry.name.as_str().to_owned(),
-                label,
-            }
-        };
+        let thumb = |image: ImageView| Thumb::new(model.as_str(), &text, &image.placed.entry, None);
         let next = next.map(|next| {
             let mut query = form_urlencoded::Serializer::new(String::new());
             query.append_pair("after", &format!("{}.{}", next.part, next.sequence));
@@ -183,84 +215,14 @@ async fn get(
             classes: classes(balance, only.as_deref()),
             more_classes: more_classes.is_some(),
             thumbs: images.into_iter().map(thumb).collect(),
+            has_duplicates,
+            base: api_address(model.as_str(), &text),
+            most_changes: MAX_CHANGES,
             name: text.clone(),
             is_first: after.is_none(),
             only,
             next,
         }))
-    };
-    answer(outcome.await)
-}
-
-async fn create(
-    Granted(permit): Granted<Change>,
-    services: Data<Services>,
-    path: Path<String>,
-    Fields(given): Fields,
-) -> HttpResponse {
-    let outcome = async {
-        let (model, name) = (Name::parse("model", &path)?, given.name("name")?);
-        let from = given.optional("from").map(|text| Name::parse("from", text)).transpose()?;
-        services.create_dataset(permit, model.clone().into(), name.clone(), from.map(Reference::Name)).await?;
-        Ok(see(&format!("/models/{model}/datasets/{name}")))
-    };
-    answer(outcome.await)
-}
-
-/// One image; a script sends many, one after the other.
-async fn upload(
-    Granted(permit): Granted<Change>,
-    services: Data<Services>,
-    request: HttpRequest,
-    path: Path<(String, String)>,
-    body: Multipart,
-) -> HttpResponse {
-    let outcome = async {
-        let (model, dataset) = names(&path)?;
-        let form = form::read(&services, &request, body).await?;
-        let label = form.fields.optional("label").map(Label::parse).transpose()?;
-        let (file_name, image) = form.into_file()?;
-        services
-            .add_images(permit, model.into(), dataset.map(Reference::Name), vec![NewImage { image, file_name, label }])
-            .await?;
-        Ok(see(&place(&path)))
-    };
-    answer(outcome.await)
-}
-
-async fn fetch(
-    Granted(permit): Granted<Change>,
-    services: Data<Services>,
-    path: Path<(String, String)>,
-    Fields(given): Fields,
-) -> HttpResponse {
-    let outcome = async {
-        let (model, dataset) = names(&path)?;
-        let label = given.optional("label").map(Label::parse).transpose()?;
-        let urls: Vec<String> = given.required("urls")?.split_whitespace().map(str::to_owned).collect();
-        if urls.len() > MAX_URLS {
-            return Err(Error::parameter(format!("these are {} urls; enter at most {MAX_URLS} at once", urls.len())));
-        }
-        services.add_from_urls(permit, model.into(), dataset.map(Reference::Name), label, &urls).await?;
-        Ok(see(&place(&path)))
-    };
-    answer(outcome.await)
-}
-
-/// Puts an image into the trash.
-async fn remove(
-    Granted(permit): Granted<Change>,
-    services: Data<Services>,
-    path: Path<(String, String)>,
-    Fields(given): Fields,
-) -> HttpResponse {
-    let outcome = async {
-        let (model, dataset) = names(&path)?;
-        let label = given.optional("label").map(Label::parse).transpose()?;
-        let name = ImageName::from_store(given.required("name")?.to_owned());
-        let target = Target::Image { dataset: dataset.map(Reference::Name), label, name };
-        services.delete(permit, model.into(), target, Seen::default(), false).await?;
-        Ok(see(&place(&path)))
     };
     answer(outcome.await)
 }

@@ -4,17 +4,29 @@
 //! so that everything works without JavaScript; `assets/app.js` makes it livelier. Knows services and how HTTP is spoken
 //! here; not the store, not processes.
 
+mod about;
 mod assets;
+mod board;
 mod compare;
 mod dataset;
+mod dataset_changes;
+mod docs;
+mod duplicates;
+mod experiments;
 mod format;
+mod listed;
 mod model;
 mod models;
+mod office;
 mod page;
+mod predict;
 mod queue;
 mod run;
 mod session;
 mod settings;
+mod submit;
+mod sweep;
+mod versions;
 
 use crate::http::Listed;
 use crate::http::pages::Pages;
@@ -26,15 +38,26 @@ pub fn pages() -> Pages {
 }
 
 fn configure(routes: &mut Routes<'_>) {
+    about::configure(routes);
     assets::configure(routes);
     compare::configure(routes);
     dataset::configure(routes);
+    dataset_changes::configure(routes);
+    duplicates::configure(routes);
+    docs::configure(routes);
+    experiments::configure(routes);
+    listed::configure(routes);
     model::configure(routes);
     models::configure(routes);
+    office::configure(routes);
+    predict::configure(routes);
     queue::configure(routes);
     run::configure(routes);
     session::configure(routes);
     settings::configure(routes);
+    submit::configure(routes);
+    sweep::configure(routes);
+    versions::configure(routes);
 }
 
 /// Every route of the pages with what it takes.

@@ -28,6 +28,7 @@ pub(super) fn configure(routes: &mut Routes<'_>) {
 
 struct Card {
     name: String,
+    description: String,
     images: String,
     experiments: u32,
     best: Option<(String, String)>,
@@ -42,6 +43,7 @@ impl From<ModelCard> for Card {
         let best = card.best.map(|best| (format::percent(best.accuracy.value()), best.experiment_name));
         Self {
             name: card.model.name.as_str().to_owned(),
+            description: card.model.description.as_str().to_owned(),
             images: format::counted(card.images, "image"),
             experiments: card.model.experiments,
             best,
@@ -85,7 +87,8 @@ async fn list(Granted(permit): Granted<View>, services: Data<Services>, request:
 async fn create(Granted(permit): Granted<Change>, services: Data<Services>, Fields(given): Fields) -> HttpResponse {
     let outcome = async {
         let name = given.name("name")?;
-        services.create_model(permit, name.clone(), Description::default()).await?;
+        let description = given.optional("description").map(Description::parse).transpose()?;
+        services.create_model(permit, name.clone(), description.unwrap_or_default()).await?;
         Ok(see(&format!("/models/{name}")))
     };
     answer(outcome.await)

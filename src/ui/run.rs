@@ -9,7 +9,9 @@ use crate::domain::ids::{ParseIdError, RunId};
 use crate::domain::run::{Outcome, RunState};
 use crate::domain::text::printable;
 use crate::http::auth::Granted;
+use crate::http::body::Fields;
 use crate::http::error::Shape;
+use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
 use crate::service::runs::{RunLog, RunView};
@@ -39,11 +41,15 @@ const FILES: usize = 200;
 /// Misclassified images that are shown.
 const MISTAKES: usize = 24;
 
+/// Those of one kind that are shown.
+const CHOSEN_MISTAKES: usize = 200;
+
 pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/runs/{id}", Shape::Page).get(get));
     routes.add(at("/runs/{id}/curves.json", Shape::Page).get(curves));
     routes.add(at("/runs/{id}/cancel", Shape::Page).post(cancel));
     routes.add(at("/runs/{id}/retry", Shape::Page).post(retry));
+    routes.add(at("/runs/{id}/priority", Shape::Page).post(priority));
 }
 
 /// What the built-in trainer tells of the images held out; a script may write the same.
@@ -82,6 +88,9 @@ struct Misclassified {
 
 struct HeatCell {
     count: u64,
+    /// Where the images are looked at that were mixed up like this.
+    href: Option<String>,
+    is_chosen: bool,
     shade: u8,
     is_right: bool,
 }
@@ -109,6 +118,8 @@ struct EvaluationShown {
     confused: Vec<(String, String, u64)>,
     classes: Vec<ClassShown>,
     mistakes: Vec<Mistake>,
+    /// The class and what it was taken for, where only such mistakes are shown.
+    chosen: Option<(String, String)>,
 }
 
 pub(super) struct RunShown {
@@ -214,8 +225,11 @@ async fn get(
             .map_err(Error::internal)?;
         let kept = services.artifacts(permit, id).await?;
         let has_evaluation = kept.iter().any(|file| file.name == "evaluation.json");
+        let given = Parameters::from_query(request.query_string());
+        let chosen = given.optional("label").zip(given.optional("predicted"));
+        let chosen = chosen.map(|(label, predicted)| (label.to_owned(), predicted.to_owned()));
         let evaluation = match run.is_over && has_evaluation {
-            true => evaluation(&services, permit, id, &run).await?,
+            true => evaluation(&services, permit, id, &run, chosen).await?,
             false => None,
         };
         let files = kept.into_iter().take(FILES).map(|file| (file.name, format::bytes(file.size))).collect();
@@ -256,6 +270,7 @@ async fn evaluation(
     permit: Permit<View>,
     id: RunId,
     run: &RunShown,
+    chosen: Option<(String, String)>,
 ) -> Result<Option<EvaluationShown>> {
     let (file, _) = services.artifact(permit, id, "evaluation.json".to_owned()).await?;
     let read = tokio::task::spawn_blocking(move || {
@@ -264,21 +279,32 @@ async fn evaluation(
         io::Result::Ok(serde_json::from_slice::<Evaluation>(&text).ok())
     });
     let read = read.await.map_err(Error::internal)?.map_err(Error::internal)?;
-    Ok(read.map(|evaluation| evaluation_shown(evaluation, run)))
+    Ok(read.map(|evaluation| evaluation_shown(evaluation, run, chosen)))
 }
 
-fn evaluation_shown(found: Evaluation, run: &RunShown) -> EvaluationShown {
+/// Where the images of a class are looked at that were taken for another one.
+fn mistakes_address(run: &RunShown, label: &str, predicted: &str) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    let query = query.append_pair("label", label).append_pair("predicted", predicted).finish();
+    format!("/runs/{}?{query}#mistakes", run.id)
+}
+
+fn evaluation_shown(found: Evaluation, run: &RunShown, chosen: Option<(String, String)>) -> EvaluationShown {
+    let is_chosen =
+        |label: &str, predicted: &str| chosen.as_ref().is_some_and(|chosen| chosen.0 == label && chosen.1 == predicted);
     let size = found.labels.len();
     let is_whole =
         size <= CLASSES && found.confusion.len() == size && found.confusion.iter().all(|row| row.len() == size);
     let row = |(at, (label, counts)): (usize, (&String, &Vec<u64>))| {
         let all: u64 = counts.iter().sum::<u64>().max(1);
-        let cell = |(column, count): (usize, &u64)| HeatCell {
+        let cell = |(column, (count, predicted)): (usize, (&u64, &String))| HeatCell {
             count: *count,
+            href: (column != at && *count > 0).then(|| mistakes_address(run, label, predicted)),
+            is_chosen: is_chosen(label, predicted),
             shade: format::shade(*count as f64 / all as f64, 0.0, 1.0),
             is_right: column == at,
         };
-        (label.clone(), counts.iter().enumerate().map(cell).collect())
+        (label.clone(), counts.iter().zip(&found.labels).enumerate().map(cell).collect())
     };
     let matrix: Vec<_> = match is_whole {
         true => found.labels.iter().zip(&found.confusion).enumerate().map(row).collect(),
@@ -310,7 +336,14 @@ fn evaluation_shown(found: Evaluation, run: &RunShown) -> EvaluationShown {
         matrix,
         confused,
         classes: found.classes.into_iter().map(class).collect(),
-        mistakes: found.misclassified.into_iter().take(MISTAKES).map(mistake).collect(),
+        mistakes: found
+            .misclassified
+            .into_iter()
+            .filter(|wrong| chosen.is_none() || is_chosen(&wrong.label, &wrong.predicted))
+            .take(if chosen.is_some() { CHOSEN_MISTAKES } else { MISTAKES })
+            .map(mistake)
+            .collect(),
+        chosen: chosen.clone(),
     }
 }
 
@@ -333,6 +366,22 @@ async fn cancel(Granted(permit): Granted<Change>, services: Data<Services>, path
     let outcome = async {
         let id = id(&path)?;
         services.cancel_run(permit, id).await?;
+        Ok(see(&format!("/runs/{id}")))
+    };
+    answer(outcome.await)
+}
+
+async fn priority(
+    Granted(permit): Granted<Change>,
+    services: Data<Services>,
+    path: Path<String>,
+    Fields(given): Fields,
+) -> HttpResponse {
+    let outcome = async {
+        let id = id(&path)?;
+        let priority = given.required("priority")?.parse();
+        let priority = priority.map_err(|_| Error::parameter("priority is a whole number from 0 to 100"))?;
+        services.prioritise(permit, id, priority).await?;
         Ok(see(&format!("/runs/{id}")))
     };
     answer(outcome.await)

@@ -30,8 +30,10 @@ pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/settings/tokens/{id}/revoke", shape).post(revoke));
     routes.add(at("/settings/accounts", shape).post(account));
     routes.add(at("/settings/accounts/{account}/remove", shape).post(remove_account));
+    routes.add(at("/settings/accounts/{account}/change", shape).post(change_account));
     routes.add(at("/settings/webhooks", shape).post(webhook));
     routes.add(at("/settings/webhooks/{id}/remove", shape).post(remove_webhook));
+    routes.add(at("/settings/trash/empty", shape).post(empty));
     routes.add(at("/settings/trash/{id}/restore", shape).post(restore));
     routes.add(at("/settings/trash/{id}/purge", shape).post(purge));
 }
@@ -195,7 +197,8 @@ async fn token(
         let days =
             days.map_err(|_| Error::parameter("days is a whole number, or nothing for a token without an end"))?;
         let label = given.optional("label").unwrap_or_default().to_owned();
-        let (_, secret) = services.accounts().create_token(permit, NewToken { label, account: None, days }).await?;
+        let account = given.optional("account").map(str::to_owned);
+        let (_, secret) = services.accounts().create_token(permit, NewToken { label, account, days }).await?;
         let usage = format!("curl -H 'Authorization: Bearer {secret}' {}/api/v1/queue", address(&request));
         let frame = Frame::new(&services, &request, permit.actor(), "settings", "A new token")?;
         Ok(show(&SecretPage { frame, what: "token", secret, usage }))
@@ -226,6 +229,21 @@ async fn account(
     answer(outcome.await)
 }
 
+async fn change_account(
+    Granted(permit): Granted<Administer>,
+    services: Data<Services>,
+    path: Path<String>,
+    Fields(given): Fields,
+) -> HttpResponse {
+    let outcome = async {
+        let role = given.optional("role").map(Role::parse).transpose()?;
+        let password = given.optional("password").map(str::to_owned);
+        services.accounts().change(permit, path.into_inner(), role, password).await?;
+        Ok(see("/settings#accounts"))
+    };
+    answer(outcome.await)
+}
+
 async fn remove_account(
     Granted(permit): Granted<Administer>,
     services: Data<Services>,
@@ -247,7 +265,10 @@ async fn webhook(
     let outcome = async {
         let url = given.required("url")?.to_owned();
         let model = given.optional("model").map(|text| Name::parse("model", text)).transpose()?;
-        let new = NewWebhook { url, topics: Topic::ALL.to_vec(), model, secret: None };
+        let topics = given.list("events").iter().map(|text| Topic::parse(text)).collect::<Result<Vec<_>>>()?;
+        let topics = if topics.is_empty() { Topic::ALL.to_vec() } else { topics };
+        let secret = given.optional("secret").map(str::to_owned);
+        let new = NewWebhook { url, topics, model: model.map(Into::into), secret };
         let made = services.create_webhook(permit, new).await?;
         let frame = Frame::new(&services, &request, permit.actor(), "settings", "A new webhook")?;
         let usage = "Every message is signed with it; README.md says how to check that.".to_owned();
@@ -268,17 +289,26 @@ async fn remove_webhook(
     answer(outcome.await)
 }
 
-async fn restore(Granted(permit): Granted<Change>, services: Data<Services>, path: Path<String>) -> HttpResponse {
+async fn restore(
+    Granted(permit): Granted<Change>,
+    services: Data<Services>,
+    path: Path<String>,
+    Fields(given): Fields,
+) -> HttpResponse {
     let outcome = async {
-        services.restore(permit, parse::<TrashId>(&path)?, None).await?;
+        services.restore(permit, parse::<TrashId>(&path)?, given.optional_name("name")?).await?;
         Ok(see("/settings#trash"))
     };
     answer(outcome.await)
 }
 
+async fn empty(Granted(permit): Granted<Change>, services: Data<Services>) -> HttpResponse {
+    answer(services.into_inner().empty_trash(permit).await.map(|_| see("/settings#trash")))
+}
+
 async fn purge(Granted(permit): Granted<Change>, services: Data<Services>, path: Path<String>) -> HttpResponse {
     let outcome = async {
-        services.purge(permit, parse::<TrashId>(&path)?).await?;
+        services.into_inner().purge(permit, parse::<TrashId>(&path)?).await?;
         Ok(see("/settings#trash"))
     };
     answer(outcome.await)

@@ -142,6 +142,10 @@ impl Stage {
             ("PATCH", "/api/v1/models/m/experiments/default_1") => body("{\"name\":\"default_1\"}"),
             ("POST", "/api/v1/models/m/datasets") => body(&format!("{{\"name\":\"by-{who}\"}}")),
             ("PATCH", "/api/v1/models/m/datasets/d") => body("{\"name\":\"d\"}"),
+            ("POST", path) if path.ends_with("/archive") => {
+                let zip = super::harness::archive(&[("cat/1.png", &images::png(1))]);
+                self.send(who, method, path, &client::form_type(), &Form::new().file("file", "a.zip", &zip).body())
+            }
             ("POST", path) if path.ends_with("/images") => {
                 let form = Form::new().file("file", "cat/1.png", &images::png(1));
                 self.send(who, method, path, &client::form_type(), &form.body())
@@ -149,7 +153,9 @@ impl Stage {
             ("PATCH", path) if path.ends_with("/images") => {
                 body("{\"changes\":[{\"label\":\"cat\",\"name\":\"1.png\",\"new_label\":\"cat\"}]}")
             }
-            ("GET", path) if path.ends_with("/images/content") => query("name=1.png&label=cat"),
+            ("GET", path) if path.ends_with("/images/content") || path.ends_with("/images/thumbnail") => {
+                query("name=1.png&label=cat")
+            }
             ("POST", "/api/v1/accounts") => body(&format!("{{\"name\":\"by-{who}\",\"role\":\"viewer\"}}")),
             ("PATCH", "/api/v1/accounts/{account}") => {
                 self.ask(who, method, "/api/v1/accounts/viewer", Some("{\"role\":\"viewer\"}"))
@@ -208,6 +214,12 @@ impl Stage {
             (_, "/models/m/predict" | "/models/m/datasets/d/upload") => image(),
             (_, "/models/m/delete") => form("name=another"),
             (_, "/models/m/datasets") => form(&format!("name=page-{who}")),
+            (_, "/models/m/datasets/d/archive") => {
+                let zip = super::harness::archive(&[("cat/1.png", &images::png(1))]);
+                let form = Form::new().file("file", "a.zip", &zip).body();
+                self.send(who, method, &path, &client::form_type(), &form)
+            }
+            (_, "/models/m/datasets/d/relabel") => form("image=cat/1.png&new_label=cat"),
             (_, "/models/m/datasets/d/fetch") => form("urls=http://127.0.0.1:1/a.png"),
             (_, "/models/m/datasets/d/remove") => form("label=cat&name=none.png"),
             (_, "/settings/password") => form(&format!("old={password}&new={password}")),

@@ -1,7 +1,7 @@
 //! The commands that ask a server: the whole story from a folder of images to an answer.
 
 use crate::harness::command::{Said, command};
-use crate::harness::{Server, Yard, images};
+use crate::harness::{Server, Yard, archive, images};
 use serde_json::Value;
 use std::fs;
 
@@ -116,4 +116,65 @@ fn what_goes_wrong_is_said() {
     let said = command(&["best", "--model", "pets", "--server", "nonsense"]);
     assert!(said.stderr.contains("\"nonsense\" is no address"), "{}", said.stderr);
     assert!(command(&["completions", "bash"]).ok().text().contains("_trainyard"));
+}
+
+#[test]
+fn a_zip_file_goes_in_and_comes_out_by_commands() {
+    let yard = Yard::new();
+    let server = yard.start();
+    let (one, two) = (images::png(1), images::large_png(300_000));
+    let zip = yard.path("pictures.zip");
+    fs::write(&zip, archive(&[("cat/1.png", &one), ("dog/2.png", &two)])).unwrap();
+    let upload = ["upload", zip.to_str().unwrap(), "--model", "pets", "--dataset", "june"];
+    let said = ask(&server, &upload).ok().text();
+    assert_eq!(said.trim(), "2 entries: 2 added, 0 stored already, 0 not taken");
+    let again = json(&ask(&server, &[&upload[..], &["--json"]].concat()).ok());
+    assert_eq!((&again[0]["type"], &again[0]["stored_already"]), (&"done".into(), &2.into()));
+
+    let out = yard.path("out.zip");
+    let export = ["export", out.to_str().unwrap(), "--model", "pets", "--dataset", "june"];
+    ask(&server, &export).ok();
+    assert_eq!(fs::read(&out).unwrap(), server.get("/api/v1/models/pets/datasets/june/export.zip", &[]).body);
+    ask(&server, &[&export[..], &["--version", "1"]].concat()).ok();
+    let other = ["upload", out.to_str().unwrap(), "--model", "other"];
+    assert_eq!(ask(&server, &other).ok().text().trim(), "1 entries: 1 added, 0 stored already, 0 not taken");
+
+    fs::write(&zip, archive(&[("cat/1.png", b"no image")])).unwrap();
+    let said = ask(&server, &upload);
+    assert_eq!(said.status, Some(1));
+    assert!(said.stderr.contains("cat/1.png: the file is not an image"), "{}", said.stderr);
+    fs::write(&zip, "no archive").unwrap();
+    assert!(ask(&server, &upload).stderr.contains("not a zip file"));
+    let missing = ask(&server, &["export", out.to_str().unwrap(), "--model", "none"]);
+    assert!(missing.stderr.contains("no model or experiment or dataset exists"), "{}", missing.stderr);
+}
+
+#[test]
+fn runs_are_listed_stopped_and_done_again_and_any_call_is_made() {
+    let yard = Yard::new().experiments(2).train("test $6 = 1 && echo accuracy=0.5");
+    let server = yard.start();
+    server.model_with_image("m");
+    server.sweep("m");
+    server.idle();
+    let failed = json(&ask(&server, &["runs", "--model", "m", "--state", "failed", "--json"]).ok());
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    let id = failed[0]["id"].as_str().unwrap();
+    assert!(ask(&server, &["runs", "--model", "m"]).ok().text().contains(id));
+    let again = json(&ask(&server, &["retry", id, "--json"]).ok());
+    assert_ne!(again[0]["id"], failed[0]["id"]);
+    server.idle();
+    let over = ask(&server, &["cancel", id]);
+    assert!(over.status != Some(0) && over.stderr.contains("over"), "{}", over.stderr);
+    assert!(ask(&server, &["cancel", "mdl_0000000000001"]).stderr.contains("neither"));
+
+    let change = ["api", "PATCH", "/models/m", "-d", r#"{"description": "Cats?"}"#, "-H", "If-Match: 1"];
+    assert_eq!(json(&ask(&server, &change).ok())[0]["description"], "Cats?");
+    let stale = ask(&server, &change);
+    assert!(stale.status == Some(1) && stale.stderr.contains("revision"), "{}", stale.stderr);
+    let file = yard.path("2.png");
+    fs::write(&file, images::png(2)).unwrap();
+    let part = format!("file=@{}", file.display());
+    ask(&server, &["api", "POST", "models/m/images", "-F", &part, "-F", "label=a dog"]).ok();
+    let listed = ask(&server, &["api", "get", "/api/v1/models/m/images?label=a%20dog&fields=name"]).ok();
+    assert_eq!(json(&listed)[0]["data"][0]["name"], "2.png");
 }

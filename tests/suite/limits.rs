@@ -163,7 +163,7 @@ fn a_head_that_is_too_long_is_refused_and_a_long_one_is_not() {
     let server = yard.start();
     let padded = |size: usize| get_with(server.address, "/healthz", &format!("X-Padding: {}\r\n", "x".repeat(size)));
     assert_eq!(padded(30_000).status, 200);
-    assert_eq!(padded(40_000).status, 431);
+    assert!(padded(40_000).problem(431).contains("32 KiB"));
     // A bomb of many headers, of which no end comes.
     let bomb = format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{}", "X-A: b\r\n".repeat(20_000));
     let answer = raw(server.address, bomb.as_bytes());

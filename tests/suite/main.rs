@@ -11,6 +11,7 @@
 
 mod access;
 mod accounts;
+mod archives;
 mod backbone;
 mod backup;
 mod bad_bodies;
@@ -19,6 +20,7 @@ mod bad_settings;
 mod bad_urls;
 mod browsers;
 mod built_in_trainer;
+mod capabilities;
 mod catalogue;
 mod children_custody;
 mod children_limits;
@@ -48,6 +50,7 @@ mod runs;
 mod store;
 mod submissions;
 mod supervised;
+mod thumbnails;
 mod tls;
 mod trainer_contract;
 mod trash;

@@ -1,7 +1,7 @@
 //! The pages, as a browser without JavaScript has them: links, forms, and ways back.
 
 use super::harness::client::{self, Answer};
-use super::harness::{Form, Server, Yard, images};
+use super::harness::{Form, Server, Yard, archive, images};
 
 /// What browsers say they take.
 const HTML: (&str, &str) = ("Accept", "text/html,application/xhtml+xml,*/*;q=0.8");
@@ -68,7 +68,8 @@ fn the_whole_story_goes_by_links_and_forms_alone() {
     let source = gallery.split("<img src=\"").nth(1).unwrap().split('"').next().unwrap().replace("&#38;", "&");
     let shown = browser.send("GET", &source, None, b"");
     assert_eq!((shown.status, shown.header("content-type")), (200, Some("image/png")), "{source}");
-    assert_eq!(shown.body, images::png(1));
+    let whole = browser.send("GET", &source.replace("/thumbnail?", "/content?"), None, b"");
+    assert_eq!(whole.body, images::png(1));
 
     assert_eq!(browser.submit("/models/pets/sweep", "dataset=d"), "/models/pets#sweep");
     server.idle();
@@ -101,6 +102,63 @@ fn the_whole_story_goes_by_links_and_forms_alone() {
     let trash = settings.split("/settings/trash/").nth(1).unwrap().split('/').next().unwrap().to_owned();
     browser.submit(&format!("/settings/trash/{trash}/restore"), "");
     assert!(browser.see("/").contains("/models/pets"));
+}
+
+#[test]
+fn the_images_of_a_dataset_are_cared_for_by_forms_alone() {
+    let yard = Yard::new();
+    let server = yard.start();
+    server.create_model("m");
+    server.create_dataset("m", "d");
+    let browser = Browser::new(&server);
+    let place = "/models/m/datasets/d";
+    let send = |zip: &[u8]| {
+        let form = Form::new().file("file", "a.zip", zip).body();
+        browser.send("POST", &format!("{place}/archive"), Some(&client::form_type()), &form)
+    };
+    let (one, two) = (images::png(1), images::png(2));
+    let sent = send(&archive(&[("cat/1.png", &one), ("dog/2.png", &two), ("dog/1.png", &one), ("3.png", &two)]));
+    assert_eq!((sent.status, sent.header("location")), (303, Some(place)), "{}", sent.text());
+    let partly = send(&archive(&[("cat/<b>.png", b"no image"), ("cat/1.png", &one)]));
+    let told = partly.text();
+    assert!(
+        partly.status == 200 && told.contains("1 entries were not taken") && told.contains("&#60;b&#62;"),
+        "{told}"
+    );
+    assert_eq!(send(b"none").status, 400);
+
+    let page = browser.see(place);
+    assert_eq!(page.matches("type=\"checkbox\"").count(), 4, "{page}");
+    assert!(page.contains("value=\"cat/1.png\"") && page.contains("value=\"/3.png\""), "{page}");
+    assert!(page.contains("/api/v1/models/m/datasets/d/export.zip") && page.contains("more than once"), "{page}");
+    let copies = browser.see(&format!("{place}/duplicates"));
+    assert!(
+        copies.contains("cat, 1.png") && copies.contains("dog, 1.png") && copies.contains("several labels"),
+        "{copies}"
+    );
+
+    let ticked = "image=cat%2F1.png&image=%2F3.png&new_label=cow&back=/models/m/datasets/d?label%3Dcow";
+    assert_eq!(browser.submit(&format!("{place}/relabel"), ticked), "/models/m/datasets/d?label=cow");
+    let page = browser.see("/models/m/datasets/d?label=cow");
+    assert!(page.contains("value=\"cow/1.png\"") && page.contains("value=\"cow/3.png\""), "{page}");
+    assert_eq!(browser.submit(&format!("{place}/relabel"), "image=cow%2F3.png&new_label="), place);
+    let none = browser.send("POST", &format!("{place}/relabel"), Some(FORM.1), b"new_label=x");
+    assert!(none.status == 400 && none.text().contains("no image is ticked"), "{}", none.text());
+    assert_eq!(
+        browser.submit(&format!("{place}/remove"), &format!("label=dog&name=1.png&back={place}/duplicates")),
+        format!("{place}/duplicates")
+    );
+
+    let versions = browser.see(&format!("{place}/versions?from=4"));
+    assert!(versions.contains("<b>removed</b>") && versions.contains("<b>added</b>"), "{versions}");
+    for source in versions.split("<img src=\"").skip(1) {
+        let source = source.split('"').next().unwrap().replace("&#38;", "&");
+        assert_eq!(browser.send("GET", &source, None, b"").status, 200, "{source}");
+    }
+    assert!(browser.see(&format!("{place}/versions")).contains("There are none yet"), "nothing is pinned");
+    assert!(browser.see("/models/m/datasets/_all/versions?from=0&to=1").contains("<b>added</b>"));
+    assert!(browser.see("/models/m/datasets/_all/duplicates").contains("2.png"));
+    assert_eq!(browser.send("GET", &format!("{place}/versions?from=99"), None, b"").status, 404);
 }
 
 #[test]
@@ -206,4 +264,96 @@ fn a_page_asks_no_other_host_and_runs_nothing_inline() {
         assert_eq!((answer.status, answer.header("content-encoding")), (200, Some("gzip")), "{asset}");
         assert!(answer.header("cache-control").unwrap().contains("immutable"), "{asset}");
     }
+}
+
+#[test]
+fn a_model_is_described_renamed_and_deleted_on_its_own_page() {
+    let yard = Yard::new().one_experiment();
+    let server = yard.start();
+    let browser = Browser::new(&server);
+    browser.submit("/models", "name=pets&description=Cats+or+%3Cdogs%3E%3F");
+    assert!(browser.see("/models/pets").contains("Cats or &#60;dogs&#62;?"));
+    assert!(browser.see("/").contains("Cats or &#60;dogs&#62;?"));
+    let settings = browser.see("/models/pets/settings");
+    let revision = settings.split("name=\"revision\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let change = format!("revision={revision}&name=animals&description=All%0D%0Aof+them");
+    assert_eq!(browser.submit("/models/pets/settings", &change), "/models/animals");
+    assert!(browser.see("/models/animals").contains("All\nof them"));
+    // Somebody else was there first: what they wrote is not written over.
+    let stale = browser.send("POST", "/models/animals/settings", Some(FORM.1), change.as_bytes());
+    assert_eq!(stale.status, 412, "{}", stale.text());
+    assert_eq!(browser.send("POST", "/models/animals/delete", Some(FORM.1), b"name=pets").status, 400);
+    assert_eq!(browser.submit("/models/animals/delete", "name=animals"), "/settings#trash");
+    assert_eq!(browser.submit("/settings/trash/empty", ""), "/settings#trash");
+    assert!(browser.see("/settings").contains("It is empty."));
+}
+
+#[test]
+fn experiments_are_made_run_together_renamed_and_deleted_by_forms() {
+    let yard = Yard::new().train("[ $6 -eq 7 ] && exit 3; echo accuracy=0.$6").one_experiment();
+    let server = yard.start();
+    server.model_with_image("m");
+    let browser = Browser::new(&server);
+    let made = "name=mine&learning_rate=0.5&layers=2&steps=";
+    assert_eq!(browser.submit("/models/m/experiments", &format!("{made}7")), "/models/m/experiments");
+    browser.submit("/models/m/experiments", &format!("{made}6").replace("mine", "other"));
+    let page = browser.see("/models/m/experiments");
+    let ids: Vec<_> =
+        page.split("name=\"experiments\" value=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert_eq!(ids.len(), 3, "{page}");
+    let sweep =
+        browser.submit("/models/m/experiments/run", &format!("experiments={}&experiments={}&seed=5", ids[1], ids[2]));
+    assert!(sweep.starts_with("/sweeps/"), "{sweep}");
+    server.idle();
+    let page = browser.see(&sweep);
+    assert!(page.contains("1 succeeded") && page.contains("1 failed") && page.contains("Retry what failed"), "{page}");
+    assert!(browser.see("/models/m/sweeps").contains(&sweep));
+    let failed = browser.see("/models/m/runs?state=failed");
+    assert!(failed.contains("mine") && !failed.contains(">other<") && failed.contains("exit"), "{failed}");
+    assert!(browser.see("/models/m/runs").contains(">other<"));
+    let of_sweep = sweep.replace("/sweeps/", "/models/m/runs?sweep=");
+    assert!(browser.see(&of_sweep).contains(">mine<"));
+    assert_eq!(browser.send("POST", "/models/m/experiments/run", Some(FORM.1), b"dataset=").status, 400);
+    browser.submit(&format!("/models/m/experiments/{}/rename", ids[1]), "name=unlucky");
+    browser.submit("/models/m/experiments/other/delete", "");
+    let page = browser.see("/models/m/experiments");
+    assert!(page.contains("unlucky") && !page.contains("other"), "{page}");
+}
+
+#[test]
+fn admins_share_look_after_accounts_and_see_who_did_what() {
+    let yard = Yard::new().one_experiment();
+    yard.add_user("ada", "admin");
+    yard.add_user("bob", "member");
+    let server = yard.start();
+    let signed_in = |name: &str| {
+        let mut browser = Browser::new(&server);
+        let signed =
+            browser.send("POST", "/sign-in", Some(FORM.1), format!("name={name}&password=correct+horse").as_bytes());
+        assert_eq!(signed.status, 303, "{}", signed.text());
+        browser.cookie = signed.header("set-cookie").unwrap().split(';').next().map(str::to_owned);
+        browser
+    };
+    let (ada, bob) = (signed_in("ada"), signed_in("bob"));
+    ada.submit("/models", "name=pets");
+    assert_eq!(bob.send("GET", "/models/pets", None, b"").status, 404);
+    assert_eq!(ada.submit("/models/pets/shares", "account=bob&access=view"), "/models/pets/settings#sharing");
+    assert!(bob.see("/models/pets/settings").contains(">bob<"));
+    let refused = bob.send("POST", "/models/pets/shares", Some(FORM.1), b"account=ada&access=edit");
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    ada.submit("/models/pets/shares/bob/end", "");
+    assert_eq!(bob.send("GET", "/models/pets", None, b"").status, 404);
+
+    assert_eq!(ada.submit("/settings/accounts/bob/change", "role=viewer&password="), "/settings#accounts");
+    assert_eq!(bob.send("POST", "/models", Some(FORM.1), b"name=m").status, 401, "another role ends the sessions");
+    let bob = signed_in("bob");
+    assert_eq!(bob.send("POST", "/models", Some(FORM.1), b"name=m").status, 403);
+    let log = ada.see("/settings/audit");
+    assert!(log.contains("model unshared") && log.contains("account changed") && log.contains(">ada<"), "{log}");
+    assert!(log.find("account changed") < log.find("model created"), "the newest first");
+    assert_eq!(bob.send("GET", "/settings/audit", None, b"").status, 403);
+    assert!(ada.see("/settings/data").contains("/api/v1/backup"));
+    let looked = ada.send("POST", "/settings/data", Some(FORM.1), b"");
+    assert!(looked.status == 200 && looked.text().contains("All is well."), "{}", looked.text());
+    assert_eq!(bob.send("POST", "/settings/data", Some(FORM.1), b"repair=true").status, 403);
 }

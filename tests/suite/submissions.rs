@@ -1,6 +1,6 @@
 //! What a client submits under `/api/v1`, and what it reads of it: lists, the best, the order, curves, parts of logs, files.
 
-use crate::harness::client::{Answer, request};
+use crate::harness::client::{Answer, request, send};
 use crate::harness::{Form, Server, Yard, images, wait_until};
 use serde_json::{Value, json};
 
@@ -55,6 +55,8 @@ fn grids_points_and_experiments_are_submitted() {
         accepted(&server, "/api/v1/sweeps", &json!({ "model": "m", "experiments": ["default_2", "default_1"] }));
     let all = accepted(&server, "/api/v1/sweeps", &json!({ "model": "m" }));
     assert_eq!((&named["runs"], &all["runs"]), (&json!(2), &json!(2)));
+    // One that waits already would stand for it.
+    server.idle();
     let run =
         accepted(&server, "/api/v1/runs", &json!({ "model": "m", "experiment": "default_1", "timeout_seconds": 9 }));
     assert_eq!(run["timeout_seconds"], 9);
@@ -237,4 +239,68 @@ fn many_images_are_asked_about_at_once() {
     let many: Vec<(&str, Vec<u8>)> = (0..101).map(|_| ("a.txt", vec![1])).collect();
     assert!(form(&many).problem(400).contains("100"));
     assert!(server.post("/api/v1/models/none/predictions", &Form::new()).problem(404).contains("none"));
+}
+
+#[test]
+fn everything_is_called_by_its_name_or_its_id() {
+    let yard = Yard::new().experiments(2).train(BY_STEPS);
+    let server = yard.start();
+    server.create_model("m");
+    server.create_dataset("m", "d");
+    server.upload("m", "d", "cat.1.png", &images::png(1));
+    let id = |path: &str| server.get(path, &[]).ok()["id"].as_str().unwrap().to_owned();
+    let (model, dataset) = (id("/api/v1/models/m"), id("/api/v1/models/m/datasets/d"));
+    let experiment = id("/api/v1/models/m/experiments/default_2");
+    let sweep = accepted(&server, "/api/v1/sweeps", &json!({ "model": model, "dataset": dataset }));
+    server.idle();
+    let alone = json!({ "model": model, "dataset": dataset, "experiment": experiment });
+    accepted(&server, "/api/v1/runs", &alone);
+    server.idle();
+    let runs = |model: &str, dataset: &str, experiment: &str| {
+        data(&server, "/api/v1/runs", &[("model", model), ("dataset", dataset), ("experiment", experiment)])
+    };
+    assert_eq!(runs("m", "d", "default_2").len(), 2);
+    assert_eq!(runs("m", "d", "default_2"), runs(&model, &dataset, &experiment));
+    assert_eq!(data(&server, "/api/v1/sweeps", &[("model", &model)])[0]["id"], sweep["id"]);
+    for what in ["leaderboard", "best", "results.csv", "results.jsonl"] {
+        let (by_id, by_name) = (format!("/api/v1/models/{model}/{what}"), format!("/api/v1/models/m/{what}"));
+        assert_eq!(server.get(&by_id, &[]).text(), server.get(&by_name, &[]).text(), "{what}");
+    }
+    let query = [("experiment", experiment.as_str()), ("dataset", dataset.as_str())];
+    assert_eq!(server.get("/api/v1/models/m/best", &query).ok()["experiment"], "default_2");
+    let answer = post(&server, &format!("/api/v1/queue/cancel?model={model}"), &Value::Null);
+    assert_eq!(answer.json()["cancelled"], 0, "{}", answer.text());
+    // Of another model, the same experiment is none.
+    server.create_model("other");
+    server.get("/api/v1/runs", &[("model", "other"), ("experiment", &experiment)]).problem(404);
+    // An id that leads to nothing.
+    post(&server, "/api/v1/sweeps", &json!({ "model": "mdl_zzz", "dataset": "d" })).problem(404);
+    post(&server, "/api/v1/sweeps", &json!({ "model": "mdl_0000000000001" })).problem(404);
+}
+
+#[test]
+fn what_is_submitted_again_with_its_key_is_submitted_once() {
+    let yard = Yard::new().experiments(2).train(BY_STEPS);
+    let server = yard.start();
+    server.model_with_image("m");
+    let keyed = |path: &str, key: &str, body: Value| {
+        let headers = [("Content-Type", "application/json"), ("Idempotency-Key", key)];
+        send(server.address, "POST", path, &headers, body.to_string().as_bytes())
+    };
+    for (path, body) in [
+        ("/api/v1/sweeps", json!({ "model": "m" })),
+        ("/api/v1/runs", json!({ "model": "m", "experiment": "default_1" })),
+    ] {
+        let first = keyed(path, path, body.clone());
+        server.idle();
+        let again = keyed(path, path, body);
+        assert_eq!((first.status, again.status), (202, 202), "{}", again.text());
+        assert_eq!(first.json()["id"], again.json()["id"]);
+        assert_eq!(again.header("location"), first.header("location"));
+        keyed(path, path, json!({ "model": "m", "priority": 1 })).problem(422);
+    }
+    assert_eq!(data(&server, "/api/v1/sweeps", &[("model", "m")]).len(), 1);
+    let hook = json!({ "url": "https://example.org/hook" });
+    let made = keyed("/api/v1/webhooks", "hook", hook.clone()).json();
+    assert_eq!(made, keyed("/api/v1/webhooks", "hook", hook).json());
 }

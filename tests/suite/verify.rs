@@ -7,7 +7,7 @@ use crate::harness::state::furnished;
 use crate::harness::{Form, Server, Yard, images, wait_until};
 use serde_json::Value;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -201,8 +201,10 @@ fn one_at_a_time_cares_for_the_data() {
     // Somebody takes a backup, and does not read it.
     let mut slow = TcpStream::connect(server.address).unwrap();
     slow.write_all(b"GET /api/v1/backup HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut begun = [0; 12];
+    slow.read_exact(&mut begun).unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 200");
     let call = |path: &str| client::request(server.address, "POST", path, "", &[]);
-    wait_until("the backup's turn", || call("/api/v1/maintenance/verify").status == 409);
     let message = call("/api/v1/maintenance/verify").problem(409);
     assert!(message.contains("one at a time"), "{message}");
     server.get("/api/v1/backup", &[]).problem(409);

@@ -2,7 +2,10 @@
 //!
 //! They know addresses and answers; nothing of the server's inside.
 
+pub mod api;
+pub mod archive;
 pub mod best;
+pub mod control;
 pub mod logs;
 pub mod predict;
 pub mod sweep;

@@ -2,7 +2,7 @@
 
 use super::super::api::{Api, ApiError};
 use super::super::{Outcome, note, print_line};
-use super::{ServerArgs, block_on, file_name, read};
+use super::{ServerArgs, archive, block_on, file_name, read};
 use clap::Args;
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -26,7 +26,8 @@ const IMAGES: &[&str] = &["png", "jpg", "jpeg", "gif", "bmp", "webp", "tif", "ti
 /// The flags.
 #[derive(Debug, Args)]
 pub struct UploadArgs {
-    /// A folder with a folder for each class; images beside those get the label that their name begins with
+    /// A folder with a folder for each class; images beside those get the label that their name begins with. Or a zip file
+    /// of such a folder
     dir: PathBuf,
     /// The model; made where it is not there
     #[arg(long)]
@@ -80,6 +81,9 @@ enum Sent {
 
 /// Runs the command.
 pub fn run(arguments: &UploadArgs) -> Outcome {
+    if arguments.dir.is_file() {
+        return block_on(send_archive(arguments));
+    }
     let (files, left_out) = list(&arguments.dir)?;
     if files.is_empty() {
         let kinds = IMAGES.join(", ");
@@ -107,12 +111,24 @@ pub fn run(arguments: &UploadArgs) -> Outcome {
     })
 }
 
-async fn send_all(arguments: &UploadArgs, files: Vec<Found>, left_out: usize) -> Result<Report, Box<dyn Error>> {
-    let (api, model, dataset) = (arguments.server.api()?, &arguments.model, arguments.dataset.as_deref());
+async fn send_archive(arguments: &UploadArgs) -> Outcome {
+    let (api, model, dataset) = (arguments.server.api()?, arguments.model.as_str(), arguments.dataset.as_deref());
+    make(&api, model, dataset).await?;
+    archive::send(&api, (model, dataset), &arguments.dir, arguments.server.json).await
+}
+
+/// Makes model and dataset where they are not there.
+async fn make(api: &Api, model: &str, dataset: Option<&str>) -> Result<(), ApiError> {
     api.make("createModel", &[("model_name", model)]).await?;
     if let Some(dataset) = dataset {
         api.make("createDataset", &[("model_name", model), ("dataset_name", dataset)]).await?;
     }
+    Ok(())
+}
+
+async fn send_all(arguments: &UploadArgs, files: Vec<Found>, left_out: usize) -> Result<Report, Box<dyn Error>> {
+    let (api, model, dataset) = (arguments.server.api()?, &arguments.model, arguments.dataset.as_deref());
+    make(&api, model, dataset).await?;
     let known = Known::ask(&api, model, dataset).await?;
     let (api, known) = (&api, &known);
     let bar = if arguments.server.json { ProgressBar::hidden() } else { bar(files.len()) };

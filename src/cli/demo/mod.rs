@@ -78,8 +78,8 @@ impl Drop for Folder {
 
 /// Runs the demo.
 pub fn run(arguments: &DemoArgs) -> Outcome {
-    allocator::keep_small();
     telemetry::start("warn");
+    allocator::keep_small();
     let folder = Folder::new()?;
     let config = config(&folder.0, &arguments.listen)?;
     let runtime = runtime(&config)?;

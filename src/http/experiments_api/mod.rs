@@ -13,6 +13,7 @@ use crate::domain::error::{Code, Error, Result};
 use crate::domain::experiment::{HyperParameters, LearningRate};
 use crate::domain::model::Description;
 use crate::domain::name::{Label, Name};
+use crate::domain::reference::Reference;
 use crate::service::Services;
 use crate::service::control::MAX_PRIORITY;
 use crate::service::images::{MAX_URLS, NewImage};
@@ -107,12 +108,17 @@ fn ok(message: impl Into<String>) -> Done {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "forms are read part by part")]
 struct TrainingImage {
+    #[schema(max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     model_name: String,
     #[schema(format = Binary)]
     file: String,
+    #[schema(max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     dataset_name: Option<String>,
     /// Without it, the folder or leading word of the file's name
-    #[schema(max_length = 128)]
+    #[schema(
+        max_length = 128,
+        pattern = "^$|^\\s*[^\\s./\\\\\\x00-\\x1f\\x7f-\\x9f][^/\\\\\\x00-\\x1f\\x7f-\\x9f]*\\s*$"
+    )]
     label: Option<String>,
 }
 
@@ -120,6 +126,7 @@ struct TrainingImage {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "forms are read part by part")]
 struct TestImage {
+    #[schema(max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     model_name: String,
     #[schema(format = Binary)]
     file: String,
@@ -211,7 +218,7 @@ async fn upload_training_image(
         let dataset = form.fields.optional_name("dataset_name")?;
         let label = form.fields.optional("label").map(Label::parse).transpose()?;
         let (file_name, image) = form.into_file()?;
-        let image = NewImage { image, file_name, label };
+        let image = NewImage::of_file(image, file_name, label);
         services.add_images(permit, model.into(), dataset.map(Name::into), vec![image]).await?;
         Ok(ok("Images added For training"))
     };
@@ -220,8 +227,8 @@ async fn upload_training_image(
 
 /// Fetch images and add them to a model; all or none
 #[utoipa::path(get, path = "/uploadTrainingImages", operation_id = "upload_training_images", tag = "experiments API",
-    params(ModelName, AnyDataset, ("image_urls" = String, Query, description = "At most three, with commas between them"),
-        ("label" = Option<String>, Query, max_length = 128)),
+    params(ModelName, AnyDataset, ("image_urls" = String, Query, description = "At most three, with commas between them", pattern = "^https?://.+"),
+        ("label" = Option<String>, Query, max_length = 128, pattern = "^\\s*[^\\s./\\\\\\x00-\\x1f\\x7f-\\x9f][^/\\\\\\x00-\\x1f\\x7f-\\x9f]*\\s*$")),
     responses((status = 200, body = Done), (status = 404), (status = 409), (status = 413), (status = 415), (status = 502)))]
 async fn upload_training_images(
     Granted(permit): Granted<Change>,
@@ -380,7 +387,7 @@ struct BestAccuracyBody<'a> {
 async fn best_accuracy(Granted(permit): Granted<View>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
     let given = parameters(&request);
     let found = given.name("model_name").and_then(|model| {
-        let experiment = given.optional_name("experiment_name")?;
+        let experiment = given.optional_name("experiment_name")?.map(Reference::from);
         services.best(permit, &model, experiment.as_ref())
     });
     match found {

@@ -17,9 +17,6 @@ use tokio::sync::Notify;
 /// How often connections are looked at, while there are any.
 const TICK: Duration = Duration::from_secs(1);
 
-/// So many connections are a crowd.
-const CROWD: usize = 64;
-
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -102,7 +99,6 @@ pub struct Connections {
     started: Instant,
     clock: Arc<CoarseClock>,
     arrival: Notify,
-    after_crowd: fn(),
     /// What became of them.
     pub tally: Tally,
 }
@@ -119,7 +115,6 @@ impl Connections {
             started: Instant::now(),
             clock: Arc::default(),
             arrival: Notify::new(),
-            after_crowd: settings.after_crowd,
             tally: Tally::default(),
         }
     }
@@ -191,7 +186,6 @@ impl Connections {
 
     /// Looks at all of them once a second for as long as there are any, and waits where there are none. Has no end.
     pub async fn watch(self: Arc<Self>) {
-        let mut most = 0;
         loop {
             if self.table().entries.is_empty() {
                 self.arrival.notified().await;
@@ -199,13 +193,6 @@ impl Connections {
             tokio::time::sleep(TICK).await;
             self.clock.set(self.started.elapsed().as_secs());
             self.look();
-            let count = self.table().entries.len();
-            most = most.max(count);
-            if most >= CROWD && count <= most / 8 {
-                most = count;
-                // Somebody who panics there has said so.
-                let _ = tokio::task::spawn_blocking(self.after_crowd).await;
-            }
         }
     }
 
@@ -269,7 +256,6 @@ mod tests {
             exempt_loopback: true,
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::default(),
-            after_crowd: || {},
         };
         let proxies = Proxies::new(vec!["10.0.0.1/32".parse().unwrap()], ForwardedHeader::default());
         Arc::new(Connections::new(&settings, proxies))

@@ -38,6 +38,4 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Which header carries it.
     pub forwarded_header: client::ForwardedHeader,
-    /// What is done once a crowd of connections has gone, such as giving memory back; it may block.
-    pub after_crowd: fn(),
 }

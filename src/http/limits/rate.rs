@@ -135,7 +135,6 @@ mod tests {
             exempt_loopback: true,
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::default(),
-            after_crowd: || {},
         };
         let clock = FakeRelativeClock::default();
         (Rates::with_clock(&settings, clock.clone()), clock)

@@ -26,7 +26,9 @@ pub enum Wire {
 
 /// The answer to a head that is too long; nothing else can be on its way then.
 const HEAD_TOO_LONG: &[u8] =
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\ncontent-length: 195\r\n\
+      connection: close\r\n\r\n{\"type\":\"about:blank\",\"title\":\"Request Header Fields Too Large\",\"status\":431,\
+      \"detail\":\"the head of the request is longer than 32 KiB; send less in its address and its headers\",\"code\":\"too_large\"}";
 
 /// How many bytes are handed over before actix looks at them: the heads of most programs at once, and few enough of those
 /// that a client sends without waiting: it may read none of their answers, which are all made.

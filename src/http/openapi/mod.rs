@@ -77,7 +77,9 @@ impl Document {
         if let Some(written) = self.written.get() {
             return Ok(written);
         }
-        let json = serde_json::to_vec(&(self.describe)()).map_err(Error::internal)?;
+        let mut document = serde_json::to_value((self.describe)()).map_err(Error::internal)?;
+        finish::values(&mut document);
+        let json = serde_json::to_vec(&document).map_err(Error::internal)?;
         let etag = format!("\"{}\"", &blake3::hash(&json).to_hex()[..32]);
         Ok(self.written.get_or_init(|| Written { json: Bytes::from(json), etag }))
     }
@@ -174,6 +176,10 @@ fn complete(operation: &mut Operation, route: &Listed) {
     if operation.parameters.iter().flatten().next().is_some() {
         also.push(400);
     }
+    // A head that is too long is refused before anybody knows its path, and in this shape alone.
+    if Shape::of(route.path) == Shape::Problem {
+        also.push(431);
+    }
     let responses = &mut operation.responses.responses;
     for status in also {
         responses.entry(status.to_string()).or_insert_with(|| RefOr::T(Response::default()));
@@ -211,7 +217,7 @@ fn shape_name(shape: Shape) -> &'static str {
 }
 
 /// Every way in which something goes wrong, in each of the shapes.
-const ERRORS: [(u16, &str); 18] = [
+const ERRORS: [(u16, &str); 19] = [
     (400, "A parameter or the body is not what the call takes"),
     (401, "No credential, or a wrong one"),
     (403, "The one who asks may not"),
@@ -225,6 +231,7 @@ const ERRORS: [(u16, &str); 18] = [
     (421, "The server is not known by the name in the Host header"),
     (422, "The Idempotency-Key came with another request before"),
     (429, "Too many requests; Retry-After says when to try again"),
+    (431, "The head is longer than 32 KiB"),
     (500, "A fault of the server's own, which its log tells about"),
     (502, "A url could not be fetched, or the test command failed"),
     (503, "The server is stopping or cannot write"),

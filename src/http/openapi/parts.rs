@@ -11,9 +11,10 @@ pub const PROJECTED: [(&str, &str); 4] = [("Model", "id"), ("Experiment", "id"),
 
 const NAMED: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$";
 const NUMBERED: &str = "^[0-9]{1,9}$";
+const PLACED: &str = "^[0-9]{1,9}-[0-9]{1,9}$";
 
 /// What the cursors of lists look like.
-pub const CURSORS: [(&str, &str); 10] = [
+pub const CURSORS: [(&str, &str); 16] = [
     ("list_accounts", NAMED),
     ("list_datasets", NAMED),
     ("list_models", NAMED),
@@ -21,8 +22,14 @@ pub const CURSORS: [(&str, &str); 10] = [
     ("list_experiments", NUMBERED),
     ("list_versions", NUMBERED),
     ("diff_versions", NUMBERED),
-    ("list_runs", "^run_[0-9][0-9a-hjkmnp-tv-z]{12}$"),
-    ("list_trash", "^trs_[0-9][0-9a-hjkmnp-tv-z]{12}$"),
+    ("list_duplicates", "^[0-9a-f]{64}$"),
+    ("list_dataset_duplicates", "^[0-9a-f]{64}$"),
+    ("list_runs", "^run_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$"),
+    ("list_trash", "^trs_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$"),
+    ("list_sweeps", "^swp_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$"),
+    ("list_images", PLACED),
+    ("list_dataset_images", PLACED),
+    ("get_leaderboard", "^([0-9a-f]{2}){1,64}$"),
     ("get_balance", "^=[^/\\\\]*$"),
 ];
 
@@ -42,7 +49,7 @@ pub struct Paging {
 #[into_params(parameter_in = Path)]
 pub struct OfRun {
     /// The run's id
-    #[param(pattern = "^run_[0-9a-hjkmnp-tv-z]{13}$")]
+    #[param(pattern = "^run_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$")]
     id: String,
 }
 
@@ -51,7 +58,7 @@ pub struct OfRun {
 #[into_params(parameter_in = Path)]
 pub struct OfSweep {
     /// The sweep's id
-    #[param(pattern = "^swp_[0-9a-hjkmnp-tv-z]{13}$")]
+    #[param(pattern = "^swp_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$")]
     id: String,
 }
 
@@ -142,8 +149,8 @@ pub struct OfFields {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct IfMatch {
-    /// The ETag of what is changed, as it was read: anything newer is left as it is (412)
-    #[param(rename = "If-Match", pattern = "^(\\*|\"[0-9]{1,9}\"(, ?\"[0-9]{1,9}\")*)$")]
+    /// The ETag (or the revision) of what is changed, as it was read: anything newer is left as it is (412)
+    #[param(rename = "If-Match", pattern = "^(\\*|(\"[0-9]{1,9}\"|[0-9]{1,9})(, ?(\"[0-9]{1,9}\"|[0-9]{1,9}))*)$")]
     if_match: Option<String>,
 }
 
@@ -161,11 +168,20 @@ pub struct OfKey {
 #[into_params(parameter_in = Query)]
 pub struct OfImages {
     /// Only those with this label, by their names
-    #[param(max_length = 128)]
+    #[param(max_length = 128, pattern = "^\\s*[^\\s./\\\\\\x00-\\x1f\\x7f-\\x9f][^/\\\\\\x00-\\x1f\\x7f-\\x9f]*\\s*$")]
     label: Option<String>,
     /// True for only those without a label
     unlabelled: Option<bool>,
     /// As they were in this version; the newest, unless said otherwise
+    #[param(minimum = 0)]
+    version: Option<u64>,
+}
+
+/// A version of what is asked about.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct AsOf {
+    /// As it was in this version; the newest, unless said otherwise
     #[param(minimum = 0)]
     version: Option<u64>,
 }
@@ -178,7 +194,7 @@ pub struct OfImage {
     #[param(min_length = 1, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     name: String,
     /// Its label, where it has one
-    #[param(max_length = 128)]
+    #[param(max_length = 128, pattern = "^\\s*[^\\s./\\\\\\x00-\\x1f\\x7f-\\x9f][^/\\\\\\x00-\\x1f\\x7f-\\x9f]*\\s*$")]
     label: Option<String>,
     /// Its hash: with it the answer never changes and is kept for long
     #[param(pattern = "^[0-9a-f]{64}$")]
@@ -196,7 +212,7 @@ pub struct GoneImage {
     #[param(min_length = 1, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     name: String,
     /// Its label, where it has one
-    #[param(max_length = 128)]
+    #[param(max_length = 128, pattern = "^\\s*[^\\s./\\\\\\x00-\\x1f\\x7f-\\x9f][^/\\\\\\x00-\\x1f\\x7f-\\x9f]*\\s*$")]
     label: Option<String>,
 }
 
@@ -205,7 +221,7 @@ pub struct GoneImage {
 #[into_params(parameter_in = Path)]
 pub struct OfTrash {
     /// The id that deleting it answered
-    #[param(pattern = "^trs_[0-9a-hjkmnp-tv-z]{13}$")]
+    #[param(pattern = "^trs_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$")]
     id: String,
 }
 
@@ -214,7 +230,7 @@ pub struct OfTrash {
 #[into_params(parameter_in = Path)]
 pub struct OfToken {
     /// The token's id
-    #[param(pattern = "^tok_[0-9a-hjkmnp-tv-z]{13}$")]
+    #[param(pattern = "^tok_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$")]
     id: String,
 }
 
@@ -223,7 +239,7 @@ pub struct OfToken {
 #[into_params(parameter_in = Path)]
 pub struct OfWebhook {
     /// The webhook's id
-    #[param(pattern = "^whk_[0-9a-hjkmnp-tv-z]{13}$")]
+    #[param(pattern = "^whk_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$")]
     id: String,
 }
 

@@ -111,7 +111,7 @@ mod tests {
     fn mailer() -> Mailer {
         let host = Host::Domain("mail.example.org".to_owned());
         Mailer::new(Settings {
-            server: Server { host, port: 25, security: Security::Plain, credentials: None },
+            server: Server { host, port: 25, security: Security::Plain, credentials: None, authorities: None },
             from: "Trainyard <yard@example.org>".parse().unwrap(),
             to: vec!["Ann Ärger <ann@example.org>".parse().unwrap()],
             topics: vec![MailTopic::SweepFinished],

@@ -7,7 +7,9 @@ use crate::domain::text::printable;
 use crate::ingest::fetch::{NameLookup, SystemNames};
 use lettre::address::Envelope;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream, CertificateStore, TlsParameters};
+use lettre::transport::smtp::client::{
+    AsyncSmtpConnection, AsyncTokioStream, Certificate, CertificateStore, TlsParameters,
+};
 use lettre::transport::smtp::extension::ClientId;
 use std::error::Error;
 use std::fmt;
@@ -46,6 +48,8 @@ pub struct Server {
     pub security: Security,
     /// What it asks for, if it does.
     pub credentials: Option<Credentials>,
+    /// Who vouches for it besides Mozilla's authorities.
+    pub authorities: Option<Certificate>,
 }
 
 impl Server {
@@ -132,9 +136,12 @@ impl Server {
         Err(format!("{} port {} cannot be reached: {last}", self.host, self.port))
     }
 
-    /// TLS that trusts Mozilla's roots, which are embedded.
+    /// TLS that trusts Mozilla's roots, which are embedded, and those of the settings.
     fn tls(&self) -> Result<TlsParameters, String> {
-        let parameters = TlsParameters::builder(self.name()).certificate_store(CertificateStore::WebpkiRoots);
+        let mut parameters = TlsParameters::builder(self.name()).certificate_store(CertificateStore::WebpkiRoots);
+        if let Some(authorities) = &self.authorities {
+            parameters = parameters.add_root_certificate(authorities.clone());
+        }
         parameters.build().map_err(|error| self.words("cannot be asked for TLS", &error))
     }
 
@@ -204,8 +211,9 @@ mod tests {
     use rustls::pki_types::PrivateKeyDer;
     use std::future::Future;
     use std::sync::Arc;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
     use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
 
     /// What becomes of a message for a server that does this with the connection, and what it was told.
     async fn outcome<F: Future<Output = Vec<u8>> + Send + 'static>(
@@ -213,20 +221,30 @@ mod tests {
         patience: Duration,
         serve: impl FnOnce(TcpStream) -> F,
     ) -> (String, String) {
+        let (outcome, told) = delivered(security, patience, None, serve).await;
+        (outcome.unwrap_err(), told)
+    }
+
+    /// The same for a server that this authority vouches for.
+    async fn delivered<F: Future<Output = Vec<u8>> + Send + 'static>(
+        security: Security,
+        patience: Duration,
+        authorities: Option<Certificate>,
+        serve: impl FnOnce(TcpStream) -> F,
+    ) -> (Result<(), String>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let credentials = Some(Credentials::new("ann".to_owned(), "hunter2-hunter2".to_owned()));
-        let server = Server { host: Host::Domain("localhost".to_owned()), port, security, credentials };
+        let server = Server { host: Host::Domain("localhost".to_owned()), port, security, credentials, authorities };
         let address = |text: &str| text.parse().unwrap();
         let envelope = Envelope::new(Some(address("yard@example.org")), vec![address("ann@example.org")]).unwrap();
-        let deliver =
-            async { server.deliver_within(patience, &envelope, b"Subject: x\r\n\r\nx\r\n").await.unwrap_err() };
+        let deliver = server.deliver_within(patience, &envelope, b"Subject: x\r\n\r\nx\r\n");
         let served = async {
             let (stream, _) = listener.accept().await.unwrap();
             tokio::spawn(serve(stream)).await.unwrap()
         };
-        let (why, told) = tokio::join!(deliver, served);
-        (why, String::from_utf8_lossy(&told).into_owned())
+        let (outcome, told) = tokio::join!(deliver, served);
+        (outcome, String::from_utf8_lossy(&told).into_owned())
     }
 
     /// Says this, then listens until the end.
@@ -263,21 +281,92 @@ mod tests {
         assert!(why.contains("STARTTLS") && told.starts_with("EHLO ") && !told.contains("AUTH"), "{why}: {told}");
     }
 
+    /// A key with a certificate that vouches for itself: who takes connections with it, and the certificate in PEM.
+    fn identity() -> (TlsAcceptor, String) {
+        let key = KeyPair::generate().unwrap();
+        let cert = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config = config.unwrap().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
+        (TlsAcceptor::from(Arc::new(config)), cert.pem())
+    }
+
+    /// Takes a message, and gives back all that it was told. STARTTLS ends it, acknowledged.
+    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(stream: S, greeting: &str, can: &str) -> (S, Vec<u8>) {
+        let (mut stream, mut told) = (BufReader::new(stream), Vec::new());
+        stream.write_all(greeting.as_bytes()).await.unwrap();
+        let mut is_text = false;
+        loop {
+            let begin = told.len();
+            // Whoever has said all there is may hang up without a word.
+            if stream.read_until(b'\n', &mut told).await.unwrap_or_default() == 0 {
+                return (stream.into_inner(), told);
+            }
+            let line = &told[begin..];
+            let answer = match line {
+                b".\r\n" => {
+                    is_text = false;
+                    "250 taken\r\n"
+                }
+                _ if is_text => continue,
+                _ if line.starts_with(b"EHLO") => can,
+                b"DATA\r\n" => {
+                    is_text = true;
+                    "354 go on\r\n"
+                }
+                b"STARTTLS\r\n" => "220 go on\r\n",
+                _ if line.starts_with(b"AUTH") => "235 welcome\r\n",
+                _ => "250 fine\r\n",
+            };
+            let is_over = line == b"STARTTLS\r\n";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            if is_over {
+                return (stream.into_inner(), told);
+            }
+        }
+    }
+
+    const CAN: &str = "250-test\r\n250 AUTH PLAIN\r\n";
+
     #[tokio::test]
     async fn a_certificate_that_nobody_vouches_for_is_refused() {
         let (why, told) = outcome(Security::Tls, LONG, |stream| async move {
-            let key = KeyPair::generate().unwrap();
-            let cert = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-            let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-            let config = config.unwrap().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
-            match tokio_rustls::TlsAcceptor::from(Arc::new(config)).accept(stream).await {
+            match identity().0.accept(stream).await {
                 Ok(_) => b"a handshake".to_vec(),
                 Err(_) => Vec::new(),
             }
         })
         .await;
         assert!(why.contains("certificate") && told.is_empty(), "{why}: {told}");
+    }
+
+    #[tokio::test]
+    async fn a_message_goes_over_tls_to_a_server_that_the_settings_vouch_for() {
+        let (acceptor, pem) = identity();
+        let authority = Some(Certificate::from_pem(pem.as_bytes()).unwrap());
+        let (outcome, told) = delivered(Security::Tls, LONG, authority, |stream| async move {
+            talk(acceptor.accept(stream).await.unwrap(), "220 test\r\n", CAN).await.1
+        })
+        .await;
+        assert_eq!(outcome, Ok(()), "{told}");
+        assert!(told.contains("AUTH PLAIN") && told.contains("Subject: x\r\n\r\nx\r\n"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn starttls_comes_before_the_password() {
+        let (acceptor, pem) = identity();
+        let authority = Some(Certificate::from_pem(pem.as_bytes()).unwrap());
+        let (outcome, told) = delivered(Security::StartTls, LONG, authority, |stream| async move {
+            let (stream, mut told) = talk(stream, "220 test\r\n", "250-test\r\n250 STARTTLS\r\n").await;
+            told.extend(b"-- TLS --");
+            told.extend(talk(acceptor.accept(stream).await.unwrap(), "", CAN).await.1);
+            told
+        })
+        .await;
+        assert_eq!(outcome, Ok(()), "{told}");
+        let (clear, secret) = told.split_once("-- TLS --").unwrap();
+        assert!(clear.ends_with("STARTTLS\r\n") && !clear.contains("AUTH"), "{told}");
+        assert!(secret.contains("AUTH PLAIN") && secret.contains("Subject: x"), "{told}");
     }
 }

@@ -93,6 +93,8 @@ impl Accounts {
         role: Option<Role>,
         password: Option<String>,
     ) -> Result<Account> {
+        // Hashing takes long, which would be for nothing.
+        find(&self.store, &which)?;
         let password = match password {
             Some(password) => Some(new_hash(password).await?),
             None => None,

@@ -10,7 +10,7 @@ use super::{Batch, Change, Item, Joined, LogWatch, Subject, round};
 use crate::domain::account::{Permit, View};
 use crate::domain::error::{Error, Result};
 use crate::domain::ids::{ModelId, RunId, SweepId, TokenId};
-use crate::domain::name::Name;
+use crate::domain::reference::Reference;
 use crate::domain::run::{Run, RunState};
 use crate::service::runs::view;
 use crate::service::{Services, access, control};
@@ -27,7 +27,7 @@ const LASTS: Duration = Duration::from_secs(60 * 60);
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// Of this model only.
-    pub model: Option<Name>,
+    pub model: Option<Reference<ModelId>>,
     /// Of this sweep only.
     pub sweep: Option<SweepId>,
     /// Of this run only; all of its output then, not just what comes.
@@ -115,7 +115,7 @@ impl Services {
         after: Option<Place>,
     ) -> Result<Follower> {
         let store = &self.parts.store;
-        let model = filter.model.map(|name| access::model_id(store, permit, &name)).transpose()?;
+        let model = filter.model.map(|model| access::called_id(store, permit, &model)).transpose()?;
         if let Some(sweep) = filter.sweep {
             control::sweep(store, permit, sweep)?;
         }

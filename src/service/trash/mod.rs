@@ -7,7 +7,7 @@ mod frees;
 mod purge;
 
 pub use frees::Frees;
-pub use purge::Freed;
+pub use purge::{Freed, Purged};
 
 use super::{CHUNK, Services, access};
 use crate::domain::account::{Change, Permit, View};

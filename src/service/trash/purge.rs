@@ -16,6 +16,7 @@ use crate::domain::trash::Stage;
 use crate::service::{CHUNK, access};
 use crate::store::manifests::{self, Slot};
 use crate::store::{Store, Tx, balance, blobs, datasets, experiments, models, results, runs, shares, trash};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -36,27 +37,46 @@ pub struct Freed {
     pub bytes: u64,
 }
 
+/// How long whoever asks waits for the end of a removal.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What became of a removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purged {
+    /// It is done.
+    Done(Freed),
+    /// It takes long and goes on by itself, over a restart as well; the trash lists what is left.
+    Underway,
+}
+
 impl Services {
-    /// Removes something in the trash for good.
+    /// Removes something in the trash for good. Has to be called on a runtime.
     ///
     /// # Errors
     /// `not_found`; `forbidden`; `conflict` while one of its runs still ends, while a copy of a dataset needs it, or while
-    /// a backup is taken.
-    pub async fn purge(&self, permit: Permit<Change>, id: TrashId) -> Result<Freed> {
+    /// a backup is taken or something else is removed.
+    pub async fn purge(self: Arc<Self>, permit: Permit<Change>, id: TrashId) -> Result<Purged> {
         let store = &self.parts.store;
         let item = reached(store, id, |model| access::reaches_trash(store, permit, model))?;
-        let _turn = Arc::clone(&self.care).try_acquire_owned().map_err(|_| care::busy())?;
-        self.remove(permit.actor(), item).await
+        let turn = Arc::clone(&self.care).try_acquire_owned().map_err(|_| care::busy())?;
+        patiently(PATIENCE, async move {
+            let _turn = turn;
+            self.remove(permit.actor(), item).await
+        })
+        .await
     }
 
-    /// Removes everything in the trash that the actor may; what cannot go yet stays.
+    /// Removes everything in the trash that the actor may; what cannot go yet stays. Has to be called on a runtime.
     ///
     /// # Errors
-    /// `conflict` while a backup is taken.
-    pub async fn empty_trash(&self, permit: Permit<Change>) -> Result<Freed> {
+    /// `conflict` while a backup is taken or something else is removed.
+    pub async fn empty_trash(self: Arc<Self>, permit: Permit<Change>) -> Result<Purged> {
         let turn = Arc::clone(&self.care).try_acquire_owned().map_err(|_| care::busy())?;
-        let may = |item: &TrashItem| access::reaches_trash(&self.parts.store, permit, item.model).unwrap_or(false);
-        self.remove_all(permit.actor(), may, &turn).await
+        patiently(PATIENCE, async move {
+            let may = |item: &TrashItem| access::reaches_trash(&self.parts.store, permit, item.model).unwrap_or(false);
+            self.remove_all(permit.actor(), may, &turn).await
+        })
+        .await
     }
 
     /// Looks after the trash, and after answers that are kept for a day, for as long as the server runs.
@@ -141,6 +161,25 @@ impl Services {
         broom.sweep().await?;
         Ok(Freed { items: 1, ..broom.freed })
     }
+}
+
+/// Waits for a removal, which goes on where nobody waits any more: neither a client that hangs up nor a time-out stops it.
+async fn patiently(
+    patience: Duration,
+    removal: impl Future<Output = Result<Freed>> + Send + 'static,
+) -> Result<Purged> {
+    let mut removal = tokio::spawn(removal);
+    if let Ok(ended) = tokio::time::timeout(patience, &mut removal).await {
+        return ended.map_err(Error::internal)?.map(Purged::Done);
+    }
+    tokio::spawn(async move {
+        match removal.await {
+            Ok(Ok(freed)) => tracing::info!(items = freed.items, images = freed.images, bytes = freed.bytes, "removed"),
+            Ok(Err(error)) => tracing::warn!(%error, "something could not be removed; it is tried again in an hour"),
+            Err(error) => tracing::error!(%error, "a removal broke off; it is taken up again in an hour"),
+        }
+    });
+    Ok(Purged::Underway)
 }
 
 /// Refuses what is still needed.
@@ -231,10 +270,11 @@ impl Broom<'_> {
         if last.is_empty() {
             return Ok(answer);
         }
-        let blobs = Arc::clone(&self.services.parts.blobs);
+        let (blobs, thumbs) = (Arc::clone(&self.services.parts.blobs), Arc::clone(&self.services.parts.thumbs));
         self.freed.images += last.len() as u64;
         self.freed.bytes += last.iter().map(|blob| blob.size).sum::<u64>();
-        let removed = tokio::task::spawn_blocking(move || last.iter().try_for_each(|blob| blobs.remove(blob.hash)));
+        let remove = move |blob: &Blob| thumbs.remove(blob.hash).and_then(|()| blobs.remove(blob.hash));
+        let removed = tokio::task::spawn_blocking(move || last.iter().try_for_each(remove));
         removed.await.map_err(Error::internal)?.map_err(Error::internal)?;
         Ok(answer)
     }
@@ -343,7 +383,7 @@ impl Broom<'_> {
             let write = move |tx: &mut Tx<'_>| {
                 let mut last = Vec::new();
                 for (sequence, slot) in &page {
-                    manifests::delete(tx, id, *sequence, slot);
+                    manifests::delete(tx, id, *sequence, slot)?;
                     if let Slot::Added(entry, _) = slot {
                         last.extend(blobs::release(tx, entry.hash)?);
                     }
@@ -379,5 +419,32 @@ impl Broom<'_> {
             Ok(())
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn a_removal_goes_on_though_nobody_waits_any_more() {
+        let ((begin, begun), (end, ended)) = (oneshot::channel::<()>(), oneshot::channel::<()>());
+        let removal = async move {
+            begun.await.unwrap();
+            end.send(()).unwrap();
+            Ok(Freed::default())
+        };
+        assert_eq!(patiently(Duration::ZERO, removal).await.unwrap(), Purged::Underway);
+        begin.send(()).unwrap();
+        ended.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_short_removal_freed_or_why_it_failed_is_told() {
+        let freed = Freed { items: 1, ..Freed::default() };
+        assert_eq!(patiently(PATIENCE, async move { Ok(freed) }).await.unwrap(), Purged::Done(freed));
+        let failed = patiently(PATIENCE, async { Err(Error::parameter("no")) }).await;
+        assert_eq!(failed.unwrap_err().code, Code::InvalidParameter);
     }
 }

@@ -3,7 +3,7 @@
 use super::super::key::{self, Key};
 use super::super::manifests::{self, Slot};
 use super::super::tx::Read;
-use super::super::{balance, blobs, datasets, experiments, models, trash};
+use super::super::{balance, blobs, datasets, duplicates, experiments, models, trash};
 use super::look::Look;
 use crate::domain::dataset::{Dataset, DatasetVersion, Digest, Entry, FrozenVersion, VersionNumber};
 use crate::domain::error::Result;
@@ -256,9 +256,45 @@ pub(super) fn entry<R: Read>(look: &mut Look<'_, R>) {
     }
     let version = DatasetVersion { dataset, number: VersionNumber(number) };
     counted(look, &who, version, entry.label.as_ref(), true);
+    look.index(&who, "hash", duplicates::entry_key(dataset, entry.hash, number), &[]);
+    if came_again(look.reader, version, &entry).unwrap_or(false) {
+        look.index(&who, "mark of coming again", duplicates::noted_key(dataset, entry.hash), &[]);
+    }
     let mut index = manifests::name_prefix(dataset, entry.label.as_ref(), &entry.name);
     index.extend_from_slice(&number.to_be_bytes());
     look.index(&who, "name", index, &[]);
+}
+
+/// Whether an entry's bytes were in its dataset when it came.
+fn came_again(reader: &impl Read, version: DatasetVersion, entry: &Entry) -> Result<bool> {
+    let Some(dataset) = datasets::get(reader, version.dataset)? else { return Ok(false) };
+    let before = DatasetVersion { number: VersionNumber(version.number.0.saturating_sub(1)), ..version };
+    duplicates::has(reader, before, dataset.base, entry.hash)
+}
+
+pub(super) fn entry_hash<R: Read>(look: &mut Look<'_, R>) {
+    let key = look.whole_key();
+    let (dataset, number) = (DatasetId(key::id_at(key, 1)), key::last_id(key));
+    let Some(hash) = duplicates::hash_of(key).filter(|_| key.len() == 49) else { return look.malformed() };
+    let found = look.reader.get(&manifests::entry_key(dataset, number));
+    let fits = |found: &sled::IVec| match manifests::decode(found) {
+        Ok(Slot::Removed { .. }) => false,
+        Ok(Slot::Added(entry, _)) => entry.hash == hash,
+        // That is found at the entry's own key.
+        Err(_) => true,
+    };
+    look.leads(format_args!("entry {number} of {dataset} with the bytes {hash}"), found, fits);
+}
+
+pub(super) fn duplicate<R: Read>(look: &mut Look<'_, R>) {
+    let key = look.whole_key();
+    let dataset = DatasetId(key::id_at(key, 1));
+    let Some(hash) = duplicates::hash_of(key).filter(|_| key.len() == 41) else { return look.malformed() };
+    let found = duplicates::is_listed(look.reader, dataset, hash).map(|is_listed| is_listed.then_some(()));
+    match found {
+        Ok(Some(())) | Err(_) => {}
+        Ok(None) => look.stale(format_args!("{hash}, as having come more than once to {dataset},")),
+    }
 }
 
 pub(super) fn removed<R: Read>(look: &mut Look<'_, R>) {

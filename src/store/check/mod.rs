@@ -156,6 +156,8 @@ fn judge<R: Read>(reader: &R, now: Timestamp, key: &[u8], value: &[u8]) -> Vec<N
         key::ENTRY_NAME => images::entry_name(&mut look),
         key::REMOVED => images::removed(&mut look),
         key::LABEL_COUNT => images::label_count(&mut look),
+        key::ENTRY_HASH => images::entry_hash(&mut look),
+        key::DUPLICATE => images::duplicate(&mut look),
         key::VERSION => images::version(&mut look),
         key::BLOB => images::blob(&mut look),
         key::RUN => runs::run(&mut look),

@@ -20,19 +20,26 @@ const live = (() => {
   };
   const soon = () => { if (!due) due = setTimeout(look, Math.max(20, PACE - (performance.now() - last))); };
   // A browser opens few connections to one server, so only a page that somebody looks at keeps one.
-  let source = null, polling = 0, wanted = false;
-  const close = () => { source?.close(); source = null; clearInterval(polling); polling = 0; };
+  let source = null, polling = 0, again = 0, lost = 0, wanted = false;
+  const close = () => { source?.close(); source = null; clearInterval(polling); clearTimeout(again); there(); polling = again = 0; };
+  // Whoever looks at a page learns that it stands still, and that there is nothing to do about it.
+  const there = () => { clearTimeout(lost); lost = 0; const away = $("#away"); if (away) away.hidden = true; };
+  const gone = () => { lost ||= setTimeout(() => { const away = $("#away"); if (away) away.hidden = false; say(away?.textContent ?? ""); }, 2500); };
   const open = () => {
-    if (source || polling) return;
+    if (source) return;
     const { run, log, model } = $("[data-live]").dataset;
     const query = run ? `?run=${run}&log=true&log_offset=${log ?? 0}` : model ? `?model=${encodeURIComponent(model)}` : "";
     source = new EventSource(`/api/v1/events${query}`);
-    source.onopen = () => { clearInterval(polling); polling = 0; soon(); };
+    source.onopen = () => { there(); clearInterval(polling); polling = 0; soon(); };
     // Without a stream, or while it is away: look now and then.
-    source.onerror = () => { polling ||= setInterval(soon, 3000); };
+    source.onerror = () => {
+      polling ||= setInterval(soon, 3000);
+      // A browser comes again by itself where nobody answers, but not where the answer is no, such as while all streams are taken.
+      if (source.readyState === EventSource.CLOSED) { source = null; there(); again = setTimeout(open, 5000); } else gone();
+    };
+    // What a listener has shown by itself is no reason to look again.
     for (const kind of ["queue", "sweep", "run", "point", "log", "reset"]) source.addEventListener(kind, (event) => {
-      document.dispatchEvent(new CustomEvent("told", { detail: { kind, data: event.data } }));
-      soon();
+      if (document.dispatchEvent(new CustomEvent("told", { cancelable: true, detail: { kind, data: event.data } }))) soon();
     });
   };
   document.addEventListener("visibilitychange", () => {
@@ -146,7 +153,11 @@ const uploadable = (form) => {
     }
   };
   const take = async (all) => {
-    const files = all.filter(({ file }) => !file.type || file.type.startsWith("image/"));
+    // Zip files go as they are; gallery.js takes them.
+    const isZip = ({ file }) => /\.zip$/i.test(file.name), zips = all.filter(isZip);
+    if (zips.length) document.dispatchEvent(new CustomEvent("zips", { detail: zips.map(({ file }) => file) }));
+    if (zips.length === all.length && zips.length) return;
+    const files = all.filter((one) => !isZip(one) && (!one.file.type || one.file.type.startsWith("image/")));
     if (busy || !files.length) { if (all.length && !busy) { box.hidden = false; told.textContent = "None of these is an image."; } return; }
     busy = true;
     box.hidden = false;
@@ -238,14 +249,41 @@ const log = (() => {
     say(`${count} found`);
   };
   const end = () => { const box = $("#log"); if (box && follows && $("[data-open]")) box.scrollTop = box.scrollHeight; };
+  // What is printed is put behind what is shown; false where the page has to look again to have it right.
+  const PIECES = 2000;
+  const clean = (text) => text.replace(/\r\n?/g, "\n").replace(/[\0-\x08\x0b-\x1f\x7f]/g, (sign) => `\\u{${sign.charCodeAt(0).toString(16)}}`);
+  const add = ({ offset, text }) => {
+    const box = $("#log"), part = $("[data-log]"), behind = offset + new TextEncoder().encode(text).length;
+    if (!box || box.childNodes.length > PIECES) return false;
+    const known = Number(part.dataset.log);
+    if (behind <= known) return true;
+    if (offset !== known) return false;
+    box.append(clean(text));
+    part.dataset.log = behind;
+    if ($("[data-search=log]")?.value) mark();
+    return true;
+  };
   document.addEventListener("input", (event) => {
     if (event.target.matches("[data-search=log]")) { mark(); $("#log mark")?.scrollIntoView({ block: "nearest" }); }
   });
   document.addEventListener("scroll", (event) => {
     if (event.target.id === "log") follows = event.target.scrollTop + event.target.clientHeight > event.target.scrollHeight - 40;
   }, true);
-  return { end, mark };
+  return { end, mark, add };
 })();
+
+// Points and lines of a log are shown as they are told, without another look at the page.
+const figure = (value) => (Number.isInteger(value) ? String(value) : Number(value).toPrecision(4));
+document.addEventListener("told", (event) => {
+  const { kind, data } = event.detail;
+  if (kind === "log" && log.add(JSON.parse(data))) event.preventDefault();
+  if (kind !== "point") return;
+  event.preventDefault();
+  const { run, step, metrics } = JSON.parse(data);
+  const latest = $("[data-latest]"), cell = $(`.cell.running[href="/runs/${run}"]`);
+  if (latest) latest.textContent = `step ${step}: ${Object.entries(metrics ?? {}).map(([name, value]) => `${name} ${figure(value)}`).join(", ")}`;
+  if (cell) cell.textContent = `at ${step}`;
+});
 
 // The names of htmx's own events differ between its versions, so what changes on the page is watched instead.
 const ready = () => {

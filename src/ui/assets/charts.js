@@ -27,7 +27,7 @@
   // points: [learning rate, layers, steps, accuracy, run, experiment], the best first
   const parallel = (box, points) => {
     const axis = (dim, name, more) => ({ dim, name, ...lines(), nameTextStyle: { color: style("--ink"), fontSize: 12 }, splitLine: { show: false }, ...more, axisLabel: { color: style("--ink"), textBorderColor: style("--card"), textBorderWidth: 4, ...more.axisLabel }, z: 5 });
-    const kinds = (at) => [...new Set(points.map((point) => point[at]))].sort((a, b) => a - b);
+    const found = [0, 1, 2].map((at) => [...new Set(points.map((point) => point[at]))].sort((a, b) => a - b)), kinds = (at) => found[at];
     // A handful of values are places on an axis; many are a scale.
     const scale = (at, log) => { const values = kinds(at); return values.length <= 12 ? { type: "category", data: values.map(String) } : { type: log ? "log" : "value", scale: true }; };
     const low = Math.min(...points.map((point) => point[3])), high = Math.max(...points.map((point) => point[3]));
@@ -61,9 +61,10 @@
     const [x, xName] = DIMENSIONS[box.dataset.x], [y, yName] = DIMENSIONS[box.dataset.y];
     const values = (at) => [...new Set(points.map((point) => point[at]))].sort((a, b) => a - b).slice(0, 40);
     const xs = values(x), ys = values(y), best = new Map();
+    const [column, row] = [xs, ys].map((all) => new Map(all.map((value, at) => [value, at])));
     for (const point of points) {
-      const key = `${xs.indexOf(point[x])},${ys.indexOf(point[y])}`;
-      if (!best.has(key)) best.set(key, point);
+      const key = `${column.get(point[x])},${row.get(point[y])}`;
+      if (column.has(point[x]) && row.has(point[y]) && !best.has(key)) best.set(key, point);
     }
     const data = [...best].map(([key, point]) => [...key.split(",").map(Number), point[3], point]);
     const found = data.map((cell) => cell[2]), low = Math.min(...found), high = Math.max(...found);

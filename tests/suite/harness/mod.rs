@@ -1,5 +1,6 @@
 //! What the tests stand on: a yard (a folder with settings, scripts and data), servers in it, a client, waiting.
 
+mod archives;
 pub mod client;
 pub mod command;
 pub mod images;
@@ -11,6 +12,7 @@ pub mod wait;
 pub mod web;
 pub mod yard;
 
+pub use archives::archive;
 pub use client::{Answer, Form};
 pub use server::Server;
 pub use state::State;

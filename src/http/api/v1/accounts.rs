@@ -67,6 +67,7 @@ struct Create {
     #[schema(value_type = Option<RoleWord>)]
     role: Option<String>,
     /// Without one, the account has tokens alone
+    #[schema(min_length = 8, max_length = 1024)]
     password: Option<String>,
 }
 
@@ -77,6 +78,7 @@ struct Create {
 struct Change {
     #[schema(value_type = Option<RoleWord>)]
     role: Option<String>,
+    #[schema(min_length = 8, max_length = 1024)]
     password: Option<String>,
 }
 

@@ -38,12 +38,16 @@ pub(super) fn escaped(text: &str) -> String {
 /// `invalid_parameter` where it holds no ETag of this API.
 pub(super) fn if_match(request: &HttpRequest) -> Result<Seen> {
     let Some(given) = request.headers().get(IF_MATCH) else { return Ok(Seen(None)) };
-    let refuse = || Error::parameter("If-Match must be the ETag of an earlier answer, or *");
+    let refuse = || Error::parameter("If-Match must be the ETag or the revision of an earlier answer, or *");
     let text = given.to_str().map_err(|_| refuse())?.trim();
     if text == "*" {
         return Ok(Seen(None));
     }
-    let revision = |tag: &str| tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok();
+    // The number that stands in a body as `revision` will do as well.
+    let revision = |tag: &str| {
+        let tag = tag.trim();
+        tag.strip_prefix('"').map_or(Some(tag), |tag| tag.strip_suffix('"'))?.parse().ok()
+    };
     let revisions: Option<Vec<u64>> = text.split(',').map(revision).collect();
     revisions.map(|revisions| Seen(Some(revisions))).ok_or_else(refuse)
 }
@@ -79,8 +83,9 @@ mod tests {
         let read = |text: &str| if_match(&TestRequest::default().insert_header(("if-match", text)).to_http_request());
         assert_eq!(read("\"3\""), Ok(Seen(Some(vec![3]))));
         assert_eq!(read("\"3\", \"5\""), Ok(Seen(Some(vec![3, 5]))));
+        assert_eq!(read("3"), Ok(Seen(Some(vec![3]))));
         assert_eq!(read("*"), Ok(Seen(None)));
-        for bad in ["3", "W/\"3\"", "\"x\"", "", "\"3\","] {
+        for bad in ["W/\"3\"", "\"x\"", "", "\"3\","] {
             assert!(read(bad).is_err(), "{bad}");
         }
     }

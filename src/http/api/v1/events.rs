@@ -27,11 +27,14 @@ use std::io;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use utoipa::OpenApi;
 
 /// How often something is said on a stream, so that both ends know that the other one is there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// The longest time that a client can ask for; a stream ends after an hour anyway.
+const MOST_SECONDS: u64 = 3600;
 
 /// After how many milliseconds a client that was cut off comes again.
 const RETRY_MS: u32 = 1000;
@@ -55,7 +58,7 @@ fn filter(given: &Parameters) -> Result<Filter> {
         Some(_) => return Err(Error::parameter("log must be true or false")),
     };
     let filter = Filter {
-        model: given.optional_name("model")?,
+        model: given.optional_reference("model")?,
         sweep: given.optional("sweep").map(sweeps::id).transpose()?,
         run: given.optional("run").map(runs::id).transpose()?,
         log,
@@ -74,17 +77,27 @@ fn after(request: &HttpRequest, given: &Parameters) -> Result<Option<Place>> {
     text.map(str::parse).transpose()
 }
 
+/// Reads `seconds`.
+fn lasts(given: &Parameters) -> Result<Option<Duration>> {
+    let Some(text) = given.optional("seconds") else { return Ok(None) };
+    match text.parse() {
+        Ok(seconds) if (1..=MOST_SECONDS).contains(&seconds) => Ok(Some(Duration::from_secs(seconds))),
+        _ => Err(Error::parameter(format!("seconds must be a whole number from 1 to {MOST_SECONDS}"))),
+    }
+}
+
 /// What happens, as server-sent events
 ///
 /// `queue`, `sweep` and `run` say where something stands now, `point` and `log` what a run has printed. `reset` says that what
 /// lies between is not kept any more, `bye` that the stream ends; a client comes again with the last id.
 #[utoipa::path(get, path = "/api/v1/events", operation_id = "follow_events", tag = "queue",
-    params(("model" = Option<String>, Query, description = "Of this model only"),
-        ("sweep" = Option<String>, Query, description = "Of this sweep only"),
-        ("run" = Option<String>, Query, description = "Of this run only, with all of its points"),
+    params(("model" = Option<String>, Query, description = "Of this model only, by its name or id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"),
+        ("sweep" = Option<String>, Query, description = "Of this sweep only", pattern = "^(swp_[0-9a-f][0-9a-hjkmnp-tv-z]{12})?$"),
+        ("run" = Option<String>, Query, description = "Of this run only, with all of its points", pattern = "^(run_[0-9a-f][0-9a-hjkmnp-tv-z]{12})?$"),
         ("log" = Option<bool>, Query, description = "The run's log as well"),
         ("points_offset" = Option<u64>, Query, description = "How many bytes of the run's metrics are known already"),
         ("log_offset" = Option<u64>, Query, description = "How many bytes of the run's log are known already"),
+        ("seconds" = Option<u32>, Query, minimum = 1, maximum = 3600, description = "After how long it ends, for programs that look now and then"),
         ("last_event_id" = Option<String>, Query, description = "The id of the last event that was received"),
         ("Last-Event-ID" = Option<String>, Header, description = "The same, as browsers send it")),
     responses((status = 200, content_type = "text/event-stream", body = String), (status = 404), (status = 503)))]
@@ -92,17 +105,17 @@ async fn follow(Granted(permit): Granted<View>, services: Data<Services>, reques
     let given = Parameters::from_query(request.query_string());
     let token = request.extensions().get::<Came>().map(|came| came.0);
     let outcome = async {
-        let (filter, after) = (filter(&given)?, after(&request, &given)?);
-        services.into_inner().follow(permit, token, filter, after).await
+        let (filter, after, lasts) = (filter(&given)?, after(&request, &given)?, lasts(&given)?);
+        Ok((services.into_inner().follow(permit, token, filter, after).await?, lasts))
     };
     match outcome.await {
-        Ok(follower) => HttpResponse::Ok()
+        Ok((follower, lasts)) => HttpResponse::Ok()
             .content_type("text/event-stream")
             .insert_header((CACHE_CONTROL, "no-store"))
             .insert_header(("x-content-type-options", "nosniff"))
             // Proxies are not to collect it.
             .insert_header(("x-accel-buffering", "no"))
-            .streaming(while_there(request.conn_data().cloned(), stream(follower))),
+            .streaming(while_there(request.conn_data().cloned(), stream(follower, lasts))),
         Err(error) => response(Shape::Problem, &error),
     }
 }
@@ -120,13 +133,19 @@ where
     })
 }
 
-/// The pieces of a stream, until the follower is told no more.
-fn stream(follower: Follower) -> impl Stream<Item = io::Result<Bytes>> {
-    futures::stream::try_unfold((follower, true), |(mut follower, is_first)| async move {
+/// The pieces of a stream, until the follower is told no more, or it has lasted as long as was asked for.
+fn stream(follower: Follower, lasts: Option<Duration>) -> impl Stream<Item = io::Result<Bytes>> {
+    let ends = lasts.map(|lasts| Instant::now() + lasts);
+    futures::stream::try_unfold((follower, true), move |(mut follower, is_first)| async move {
         if is_first {
             return Ok(Some((Bytes::from(format!("retry: {RETRY_MS}\n\n")), (follower, false))));
         }
-        let piece = match timeout(HEARTBEAT, follower.next()).await {
+        let left = ends.map(|ends| ends.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(None);
+        }
+        let patience = left.map_or(HEARTBEAT, |left| left.min(HEARTBEAT));
+        let piece = match timeout(patience, follower.next()).await {
             Ok(Ok(Some(told))) => piece(&told, follower.place()),
             Ok(Ok(None)) => return Ok(None),
             // The connection is closed over it, and the client comes again.

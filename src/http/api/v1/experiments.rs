@@ -12,7 +12,7 @@ use crate::domain::ids::ExperimentId;
 use crate::domain::name::Name;
 use crate::domain::reference::Reference;
 use crate::http::auth::Granted;
-use crate::http::body::{Json, whole};
+use crate::http::body::Json;
 use crate::http::error::{Shape, response};
 use crate::http::experiments_api::number;
 use crate::http::keyed::Keyed;
@@ -88,10 +88,8 @@ struct Create {
     name: String,
     #[schema(minimum = 0.000000000001, maximum = 1000000.0)]
     learning_rate: f64,
-    #[serde(deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 10000)]
     layers: u64,
-    #[serde(deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 1000000000000.0)]
     steps: u64,
 }

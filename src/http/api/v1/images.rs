@@ -1,29 +1,29 @@
-//! `/api/v1/models/{model}/images` and `/api/v1/models/{model}/datasets/{dataset}/images`: listed, sent, added, relabelled.
+//! `/api/v1/models/{model}/images` and `/api/v1/models/{model}/datasets/{dataset}/images`: listed, added, relabelled.
 
 use super::conditions::{escaped, if_match, tag};
 use super::datasets::dataset_called;
 use super::fields::Fields;
 use super::models::called;
 use super::page::{self, Page};
-use super::{answer, run_files, trash};
+use super::{answer, trash};
 use crate::domain::account::{Change, Permit, View};
-use crate::domain::blob::{Blob, ContentHash};
+use crate::domain::blob::Blob;
 use crate::domain::dataset::{Entry, ManifestCursor};
-use crate::domain::error::{Code, Error, Result};
+use crate::domain::error::{Error, Result};
 use crate::domain::name::{ImageName, Label};
 use crate::http::auth::Granted;
 use crate::http::body::Json;
 use crate::http::error::{Shape, response};
 use crate::http::form;
-use crate::http::openapi::parts::{IfMatch, OfDataset, OfFields, OfImage, OfImages, OfModel, Paging};
+use crate::http::openapi::parts::{IfMatch, OfDataset, OfFields, OfImages, OfModel, Paging};
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
-use crate::service::gallery::{Content, ImageView, MAX_CHANGES, Relabelling, Source, Wanted};
+use crate::service::gallery::{ImageView, MAX_CHANGES, Relabelling, Source, Wanted};
 use crate::service::images::{Added, NewImage};
 use actix_multipart::Multipart;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LOCATION};
+use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
@@ -32,15 +32,13 @@ use utoipa::{OpenApi, ToSchema};
 pub(super) fn configure(routes: &mut Routes<'_>) {
     let all = at("/api/v1/models/{model}/images", Shape::Problem);
     routes.add(all.get(list).post(add).patch(relabel).delete(trash::delete_image));
-    routes.add(at("/api/v1/models/{model}/images/content", Shape::Problem).get(content));
     let some = at("/api/v1/models/{model}/datasets/{dataset}/images", Shape::Problem);
     let some = some.get(list_of_dataset).post(add_to_dataset).patch(relabel_in_dataset);
     routes.add(some.delete(trash::delete_image_of_dataset));
-    routes.add(at("/api/v1/models/{model}/datasets/{dataset}/images/content", Shape::Problem).get(content_of_dataset));
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(list, add, relabel, content, list_of_dataset, add_to_dataset, relabel_in_dataset, content_of_dataset))]
+#[openapi(paths(list, add, relabel, list_of_dataset, add_to_dataset, relabel_in_dataset))]
 pub(super) struct Docs;
 
 /// An image as `/api/v1` shows it.
@@ -81,7 +79,7 @@ impl ImageBody {
 }
 
 /// Where an image's bytes are.
-fn url(base: &str, entry: &Entry) -> String {
+pub(super) fn url(base: &str, entry: &Entry) -> String {
     let label = entry.label.as_ref().map_or(String::new(), |label| format!("label={}&", escaped(label.as_str())));
     format!("{base}/content?{label}name={}&hash={}", escaped(entry.name.as_str()), entry.hash)
 }
@@ -93,7 +91,10 @@ struct NewImageForm {
     #[schema(format = Binary)]
     file: String,
     /// Without it, the folder or leading word of the file's name
-    #[schema(max_length = 128)]
+    #[schema(
+        max_length = 128,
+        pattern = "^$|^\\s*[^\\s./\\\\\\x00-\\x1f\\x7f-\\x9f][^/\\\\\\x00-\\x1f\\x7f-\\x9f]*\\s*$"
+    )]
     label: Option<String>,
 }
 
@@ -110,12 +111,18 @@ struct LabelChanges {
 #[serde(deny_unknown_fields)]
 struct LabelChange {
     /// The label that it has; null or left out where it has none
-    #[schema(max_length = 128)]
+    #[schema(
+        max_length = 128,
+        pattern = "^\\s*[^\\s./\\\\\\x00-\\x1f\\x7f-\\x9f][^/\\\\\\x00-\\x1f\\x7f-\\x9f]*\\s*$"
+    )]
     label: Option<String>,
     #[schema(min_length = 1, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     name: String,
     /// The label that it is to have; null or left out for none
-    #[schema(max_length = 128)]
+    #[schema(
+        max_length = 128,
+        pattern = "^\\s*[^\\s./\\\\\\x00-\\x1f\\x7f-\\x9f][^/\\\\\\x00-\\x1f\\x7f-\\x9f]*\\s*$"
+    )]
     new_label: Option<String>,
 }
 
@@ -140,18 +147,18 @@ pub(super) fn label(given: &Parameters) -> Result<Option<Label>> {
     given.optional("label").map(Label::parse).transpose()
 }
 
-fn version(given: &Parameters) -> Result<Option<u64>> {
+pub(super) fn version(given: &Parameters) -> Result<Option<u64>> {
     let version = given.optional("version").map(str::parse).transpose();
     version.map_err(|_| Error::parameter("version must be a whole number from 0"))
 }
 
 /// The source that a path names.
-fn source(model: &str, dataset: Option<&str>, version: Option<u64>) -> Result<Source> {
+pub(super) fn source(model: &str, dataset: Option<&str>, version: Option<u64>) -> Result<Source> {
     Ok(Source { model: called(model)?, dataset: dataset.map(dataset_called).transpose()?, version })
 }
 
 /// Where the images of a source are.
-fn base(model: &str, dataset: Option<&str>) -> String {
+pub(super) fn base(model: &str, dataset: Option<&str>) -> String {
     match dataset {
         None => format!("/api/v1/models/{}/images", escaped(model)),
         Some(dataset) => format!("/api/v1/models/{}/datasets/{}/images", escaped(model), escaped(dataset)),
@@ -233,7 +240,8 @@ async fn added(
         let form = form::read(services, request, form).await?;
         let label = label(&form.fields)?;
         let (file_name, image) = form.into_file()?;
-        let added = services.add_images(permit, model, dataset, vec![NewImage { image, file_name, label }]).await?;
+        let added =
+            services.add_images(permit, model, dataset, vec![NewImage::of_file(image, file_name, label)]).await?;
         added.into_iter().next().ok_or_else(|| Error::internal("an image was added and is not there"))
     }
     .await;
@@ -337,89 +345,4 @@ async fn relabel_in_dataset(
     Json(changes): Json<LabelChanges>,
 ) -> HttpResponse {
     relabelled(permit, &services, &request, changes, (&path.0, Some(&path.1))).await
-}
-
-/// The type of an image's bytes, by what its container is.
-fn media_type(format: &str) -> &'static str {
-    match format {
-        "png" => "image/png",
-        "jpg" | "jpeg" => "image/jpeg",
-        "gif" => "image/gif",
-        "webp" => "image/webp",
-        "bmp" => "image/bmp",
-        "tif" | "tiff" => "image/tiff",
-        _ => "application/octet-stream",
-    }
-}
-
-async fn sent(
-    permit: Permit<View>,
-    services: &Services,
-    request: &HttpRequest,
-    model: &str,
-    dataset: Option<&str>,
-) -> HttpResponse {
-    let given = Parameters::from_query(request.query_string());
-    let found = (|| {
-        let hash = given.optional("hash").map(|text| text.parse::<ContentHash>().map_err(|_| no_hash())).transpose()?;
-        let name = image_name(given.required("name")?)?;
-        let source = source(model, dataset, version(&given)?)?;
-        services.image_content(permit, &source, label(&given)?.as_ref(), &name, hash)
-    })();
-    let Content { blob, path } = match found {
-        Ok(found) => found,
-        Err(error) => return response(Shape::Problem, &error),
-    };
-    let etag = format!("\"{}\"", blob.hash);
-    // A name may come to mean other bytes; a hash never does.
-    let lasting = given.optional("hash").is_some();
-    let cached = if lasting { "private, max-age=31536000, immutable" } else { "private, no-cache" };
-    let is_same = request.headers().get(IF_NONE_MATCH).is_some_and(|given| given.as_bytes() == etag.as_bytes());
-    let mut answer = if is_same { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    answer.insert_header((ETAG, etag)).insert_header((CACHE_CONTROL, cached));
-    if is_same {
-        return answer.finish();
-    }
-    let opened = tokio::task::spawn_blocking(move || run_files::open(path));
-    match opened.await.map_err(std::io::Error::other).and_then(|opened| opened) {
-        Ok(Some(file)) => {
-            answer.content_type(media_type(&blob.format)).no_chunking(blob.size);
-            answer.streaming(run_files::pieces(file, 0, blob.size))
-        }
-        Ok(None) => response(Shape::Problem, &Error::new(Code::NotFound, "the image is being removed for good")),
-        Err(error) => response(Shape::Problem, &Error::internal(error)),
-    }
-}
-
-fn no_hash() -> Error {
-    Error::parameter("hash must be 64 hexadecimal digits")
-}
-
-/// The bytes of an image of a model
-#[utoipa::path(get, path = "/api/v1/models/{model}/images/content", operation_id = "get_image_content", tag = "images",
-    params(OfModel, OfImage, ("If-None-Match" = Option<String>, Header, description = "The ETag of the bytes that one has")),
-    responses((status = 200, content_type = "image/*", body = Vec<u8>, headers(("ETag" = String))),
-        (status = 304, description = "They are still the same"), (status = 404)))]
-async fn content(
-    Granted(permit): Granted<View>,
-    services: Data<Services>,
-    request: HttpRequest,
-    path: Path<String>,
-) -> HttpResponse {
-    sent(permit, &services, &request, &path, None).await
-}
-
-/// The bytes of an image of a dataset
-#[utoipa::path(get, path = "/api/v1/models/{model}/datasets/{dataset}/images/content", operation_id = "get_dataset_image_content",
-    tag = "images",
-    params(OfDataset, OfImage, ("If-None-Match" = Option<String>, Header, description = "The ETag of the bytes that one has")),
-    responses((status = 200, content_type = "image/*", body = Vec<u8>, headers(("ETag" = String))),
-        (status = 304, description = "They are still the same"), (status = 404)))]
-async fn content_of_dataset(
-    Granted(permit): Granted<View>,
-    services: Data<Services>,
-    request: HttpRequest,
-    path: Path<(String, String)>,
-) -> HttpResponse {
-    sent(permit, &services, &request, &path.0, Some(&path.1)).await
 }

@@ -4,6 +4,7 @@ use crate::domain::account::{Administer, Oversee};
 use crate::domain::error::{Error, Result};
 use crate::http::auth::Granted;
 use crate::http::error::{Shape, response};
+use crate::http::openapi::words::BytesWord;
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
@@ -34,7 +35,7 @@ fn stream<T>(receiver: Receiver<T>) -> impl futures::Stream<Item = T> {
 
 /// Everything of this moment, as one file
 #[utoipa::path(get, path = "/api/v1/backup", operation_id = "get_backup", tag = "server",
-    responses((status = 200, description = "A backup that `trainyard restore` reads", content_type = "application/octet-stream", body = Vec<u8>),
+    responses((status = 200, description = "A backup that `trainyard restore` reads", content_type = "application/octet-stream", body = BytesWord),
         (status = 409)))]
 async fn backup(Granted(permit): Granted<Oversee>, services: Data<Services>) -> HttpResponse {
     match services.backup(permit) {
@@ -56,11 +57,7 @@ async fn backup(Granted(permit): Granted<Oversee>, services: Data<Services>) -> 
         (status = 409)))]
 async fn verify(Granted(permit): Granted<Administer>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
     let given = Parameters::from_query(request.query_string());
-    let repair = match given.optional("repair") {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(_) => Err(Error::parameter("repair must be true or false")),
-    };
+    let repair = given.flag("repair");
     match repair.and_then(|repair| services.verify(permit, repair)) {
         Ok(words) => {
             let lines = futures::StreamExt::map(stream(words), |word| -> Result<Bytes> {

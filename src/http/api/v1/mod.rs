@@ -1,12 +1,15 @@
 //! `/api/v1`: plural nouns, snake_case, cursors, problem details. One file a resource.
 
 mod accounts;
+mod archives;
 mod audit;
 mod conditions;
 mod datasets;
+mod duplicates;
 mod events;
 mod experiments;
 mod fields;
+mod image_content;
 mod images;
 mod maintenance;
 mod models;
@@ -38,12 +41,15 @@ use utoipa::openapi::OpenApi;
 /// Adds the routes.
 pub fn configure(routes: &mut Routes<'_>) {
     accounts::configure(routes);
+    archives::configure(routes);
     audit::configure(routes);
     events::configure(routes);
     maintenance::configure(routes);
     predictions::configure(routes);
     datasets::configure(routes);
+    duplicates::configure(routes);
     experiments::configure(routes);
+    image_content::configure(routes);
     images::configure(routes);
     models::configure(routes);
     queue::configure(routes);
@@ -63,12 +69,15 @@ pub fn configure(routes: &mut Routes<'_>) {
 pub fn docs() -> Vec<OpenApi> {
     vec![
         accounts::Docs::openapi(),
+        archives::Docs::openapi(),
         audit::Docs::openapi(),
         events::Docs::openapi(),
         maintenance::Docs::openapi(),
         predictions::Docs::openapi(),
         datasets::Docs::openapi(),
+        duplicates::Docs::openapi(),
         experiments::Docs::openapi(),
+        image_content::Docs::openapi(),
         images::Docs::openapi(),
         models::Docs::openapi(),
         queue::Docs::openapi(),

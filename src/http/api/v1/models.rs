@@ -144,7 +144,7 @@ fn order(given: &Parameters) -> Result<ModelOrder> {
 
 /// The models that one may see
 #[utoipa::path(get, path = "/api/v1/models", operation_id = "list_models", tag = "models",
-    params(("prefix" = Option<String>, Query, description = "Only those whose names begin so", max_length = 128),
+    params(("prefix" = Option<String>, Query, description = "Only those whose names begin so"),
         ("sort" = Option<String>, Query, description = "`name` (unless said otherwise) or `created_at`", pattern = "^(name|created_at)$"),
         Paging, OfFields),
     responses((status = 200, body = Page<ModelBody>)))]

@@ -20,7 +20,7 @@ pub(super) struct Page<T> {
 
 /// Reads `limit`.
 pub(super) fn limit(parameters: &Parameters) -> Result<usize> {
-    match parameters.optional("limit") {
+    match parameters.all("limit").next() {
         None => Ok(DEFAULT),
         Some(text) => match text.parse() {
             Ok(limit) if (1..=MOST).contains(&limit) => Ok(limit),

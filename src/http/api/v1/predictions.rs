@@ -1,9 +1,9 @@
 //! `/api/v1/models/{model}/predictions`: one image or many, asked of the best model as they come.
 
 use super::answer;
+use super::models::called;
 use crate::domain::account::View;
 use crate::domain::error::{Code, Error, Result};
-use crate::domain::name::Name;
 use crate::http::auth::Granted;
 use crate::http::error::{Shape, response};
 use crate::http::form;
@@ -35,7 +35,7 @@ pub(super) struct Docs;
 
 /// Images to be asked about
 #[derive(ToSchema)]
-#[schema(as = Images)]
+#[schema(as = PredictionForm)]
 #[expect(dead_code, reason = "it is read by whoever reads the document")]
 struct ImagesForm {
     /// One image or many
@@ -115,7 +115,7 @@ async fn predict(
     mut body: Multipart,
 ) -> HttpResponse {
     let outcome = async {
-        let model = Name::parse("model", &path)?;
+        let model = called(&path)?;
         // Said before a byte is read.
         services.best(permit, &model, None)?;
         let (mut data, mut refused) = (Vec::new(), 0);

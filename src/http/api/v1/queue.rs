@@ -105,12 +105,12 @@ async fn resume(Granted(permit): Granted<Administer>, services: Data<Services>) 
 
 /// Cancel everything that waits, or what waits of one model
 #[utoipa::path(post, path = "/api/v1/queue/cancel", operation_id = "cancel_queued", tag = "queue",
-    params(("model" = Option<String>, Query, description = "The model's name")),
+    params(("model" = Option<String>, Query, description = "Of this model only, by its name or id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")),
     responses((status = 202, body = CancelledBody), (status = 404)))]
 async fn cancel(Granted(permit): Granted<Change>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
     let outcome = async {
-        let model = Parameters::from_query(request.query_string()).optional_name("model")?;
-        services.cancel_queued(permit, model).await.map(|cancelled| CancelledBody { cancelled })
+        let model = Parameters::from_query(request.query_string()).optional_reference("model")?;
+        services.cancel_queued(permit, model.as_ref()).await.map(|cancelled| CancelledBody { cancelled })
     };
     answer_as(StatusCode::ACCEPTED, outcome.await)
 }

@@ -1,11 +1,11 @@
 //! `/api/v1/models/{model}/...`: the best result, all of them in order, and all of them to take away.
 
 use super::answer;
+use super::models::called;
 use super::page::{self, Page};
 use crate::domain::account::View;
 use crate::domain::error::{Error, Result};
 use crate::domain::experiment::LearningRate;
-use crate::domain::name::Name;
 use crate::http::auth::Granted;
 use crate::http::error::{Shape, response};
 use crate::http::experiments_api::number;
@@ -72,8 +72,8 @@ impl From<Ranked> for ResultBody {
 
 /// The best result of a model, or of those of an experiment or on a dataset
 #[utoipa::path(get, path = "/api/v1/models/{model}/best", operation_id = "get_best", tag = "models",
-    params(OfModel, ("experiment" = Option<String>, Query, description = "Of this experiment only"),
-        ("dataset" = Option<String>, Query, description = "On this dataset only")),
+    params(OfModel, ("experiment" = Option<String>, Query, description = "Of this experiment only, by its name or id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"),
+        ("dataset" = Option<String>, Query, description = "On this dataset only, by its name or id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")),
     responses((status = 200, body = ResultBody), (status = 404), (status = 409)))]
 async fn best(
     Granted(permit): Granted<View>,
@@ -83,8 +83,8 @@ async fn best(
 ) -> HttpResponse {
     let given = Parameters::from_query(request.query_string());
     let outcome = (|| {
-        let model = Name::parse("model", &path)?;
-        let (experiment, dataset) = (given.optional_name("experiment")?, given.optional_name("dataset")?);
+        let model = called(&path)?;
+        let (experiment, dataset) = (given.optional_reference("experiment")?, given.optional_reference("dataset")?);
         services.best_of(permit, &model, experiment.as_ref(), dataset.as_ref()).map(ResultBody::from)
     })();
     answer(outcome)
@@ -117,7 +117,7 @@ async fn leaderboard(
 ) -> HttpResponse {
     let given = Parameters::from_query(request.query_string());
     let outcome = (|| {
-        let model = Name::parse("model", &path)?;
+        let model = called(&path)?;
         let limit = page::limit(&given)?;
         let after = given.optional("cursor").map(rank).transpose()?;
         let found = services.leaderboard(permit, &model, after.as_ref(), limit + 1)?;
@@ -181,7 +181,7 @@ fn file(
 #[utoipa::path(get, path = "/api/v1/models/{model}/results.csv", operation_id = "export_results_csv", tag = "models",
     params(OfModel), responses((status = 200, content_type = "text/csv", body = String), (status = 404)))]
 async fn as_csv(Granted(permit): Granted<View>, services: Data<Services>, path: Path<String>) -> HttpResponse {
-    let export = Name::parse("model", &path).and_then(|model| services.export(permit, &model));
+    let export = called(&path).and_then(|model| services.export(permit, &model));
     file(export, "text/csv; charset=utf-8", "results.csv", COLUMNS, csv_line)
 }
 
@@ -189,6 +189,6 @@ async fn as_csv(Granted(permit): Granted<View>, services: Data<Services>, path: 
 #[utoipa::path(get, path = "/api/v1/models/{model}/results.jsonl", operation_id = "export_results_jsonl", tag = "models",
     params(OfModel), responses((status = 200, description = "A result a line", content_type = "application/jsonl", body = String), (status = 404)))]
 async fn as_json_lines(Granted(permit): Granted<View>, services: Data<Services>, path: Path<String>) -> HttpResponse {
-    let export = Name::parse("model", &path).and_then(|model| services.export(permit, &model));
+    let export = called(&path).and_then(|model| services.export(permit, &model));
     file(export, "application/jsonl", "results.jsonl", "", json_line)
 }

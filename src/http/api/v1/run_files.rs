@@ -220,6 +220,7 @@ struct CurveBody {
     /// How many points there are in all
     count: u64,
     /// Step and value
+    #[schema(value_type = Vec<Vec<f64>>)]
     points: Vec<(f64, f64)>,
 }
 

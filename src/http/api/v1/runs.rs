@@ -1,21 +1,23 @@
 //! `/api/v1/runs`: a run; the runs of a model or a sweep; submitting one.
 
+use super::datasets::dataset_called;
+use super::models::called;
 use super::page::{self, Page};
 use super::run_files::open;
 use super::sweeps::{self, PointBody};
 use super::{answer, answer_as, time};
-use crate::domain::account::{Change, View};
+use crate::domain::account::{Change, Permit, View};
 use crate::domain::error::{Error, Result};
 use crate::domain::experiment::LearningRate;
 use crate::domain::ids::{ParseIdError, RunId};
-use crate::domain::name::Name;
 use crate::domain::run::{Outcome, RunState};
 use crate::domain::text::printable;
 use crate::http::auth::Granted;
 use crate::http::body::Json;
 use crate::http::error::{Shape, response};
 use crate::http::experiments_api::number;
-use crate::http::openapi::parts::{OfRun, Paging};
+use crate::http::keyed::Keyed;
+use crate::http::openapi::parts::{OfKey, OfRun, Paging};
 use crate::http::openapi::words::StateWord;
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
@@ -136,12 +138,12 @@ pub(super) fn id(path: &str) -> Result<RunId> {
 
 /// The runs of a model, or of a sweep
 #[utoipa::path(get, path = "/api/v1/runs", operation_id = "list_runs", tag = "runs",
-    params(("model" = Option<String>, Query, description = "The model's name; needed without `sweep`"),
-        ("sweep" = Option<String>, Query, description = "The sweep's id"),
+    params(("model" = Option<String>, Query, description = "The model's name or id; needed without `sweep`", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"),
+        ("sweep" = Option<String>, Query, description = "The sweep's id", pattern = "^(swp_[0-9a-f][0-9a-hjkmnp-tv-z]{12})?$"),
         ("state" = Option<StateWord>, Query, description = "In this state only"),
-        ("experiment" = Option<String>, Query, description = "Of this experiment only"),
-        ("dataset" = Option<String>, Query, description = "On this dataset only"),
-        ("order" = Option<String>, Query, description = "`oldest` first, unless it is `newest`"), Paging),
+        ("experiment" = Option<String>, Query, description = "Of this experiment only, by its name or id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"),
+        ("dataset" = Option<String>, Query, description = "On this dataset only, by its name or id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"),
+        ("order" = Option<String>, Query, description = "`oldest` first, unless it is `newest`", pattern = "^(oldest|newest)?$"), Paging),
     responses((status = 200, description = "A page; with filters it may hold fewer than there are, and the next one goes on", body = Page<RunBody>), (status = 404)))]
 async fn list(Granted(permit): Granted<View>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
     let given = Parameters::from_query(request.query_string());
@@ -150,7 +152,7 @@ async fn list(Granted(permit): Granted<View>, services: Data<Services>, request:
         let after = page::cursor(&given)?;
         let whose = match given.optional("sweep") {
             Some(sweep) => Whose::Sweep(sweeps::id(sweep)?),
-            None => Whose::Model(given.name("model")?),
+            None => Whose::Model(given.reference("model")?),
         };
         let newest_first = match given.optional("order") {
             None | Some("oldest") => false,
@@ -159,8 +161,8 @@ async fn list(Granted(permit): Granted<View>, services: Data<Services>, request:
         };
         let only = Only {
             state: given.optional("state").map(listing::state).transpose()?,
-            experiment: given.optional_name("experiment")?,
-            dataset: given.optional_name("dataset")?,
+            experiment: given.optional_reference("experiment")?,
+            dataset: given.optional_reference("dataset")?,
             newest_first,
         };
         let (runs, next) = services.listed_runs(permit, &whose, &only, after, limit)?;
@@ -175,11 +177,14 @@ async fn list(Granted(permit): Granted<View>, services: Data<Services>, request:
 #[schema(as = NewRun)]
 #[serde(deny_unknown_fields)]
 struct NewRun {
-    /// The model's name
+    /// The model's name or id
+    #[schema(max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     model: String,
-    /// The dataset's name; without it, all of the model's images
+    /// The dataset's name or id; without it, all of the model's images
+    #[schema(max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     dataset: Option<String>,
     /// Its name or id
+    #[schema(max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     experiment: Option<String>,
     parameters: Option<PointBody>,
     /// The higher, the earlier
@@ -194,25 +199,28 @@ struct NewRun {
 
 /// Run one experiment
 #[utoipa::path(post, path = "/api/v1/runs", operation_id = "create_run", tag = "runs",
-    request_body = NewRun,
+    params(OfKey), request_body = NewRun,
     responses((status = 202, body = RunBody, headers(("Location" = String, description = "Where the run is followed"))),
-        (status = 404), (status = 409)))]
-async fn submit(Granted(permit): Granted<Change>, services: Data<Services>, Json(body): Json<NewRun>) -> HttpResponse {
-    let outcome = async {
-        let model = Name::parse("model", &body.model)?;
-        let dataset = body.dataset.as_deref().map(|name| Name::parse("dataset", name)).transpose()?;
-        let plan = match (body.experiment, body.parameters) {
-            (Some(experiment), None) => Plan::Experiments(vec![experiment]),
-            (None, Some(point)) => Plan::Points(vec![point.read()?]),
-            _ => return Err(Error::parameter("give one of experiment and parameters")),
-        };
-        let terms =
-            Terms { priority: body.priority.unwrap_or(0), timeout_seconds: body.timeout_seconds, seed: body.seed };
-        let submitted = services.submit_one(permit, model, dataset, plan, terms).await?;
-        let run = submitted.runs.first().copied().ok_or_else(|| Error::internal("a run has no id"))?;
-        services.run(permit.view(), run).map(RunBody::from)
+        (status = 404), (status = 409), (status = 422)))]
+async fn submit(Granted(permit): Granted<Change>, services: Data<Services>, body: Keyed<NewRun>) -> HttpResponse {
+    let make = async |body: NewRun| {
+        sweeps::accepted("/api/v1/runs", submitted(permit, &services, body).await, |made| &made.id)
     };
-    sweeps::accepted("/api/v1/runs", outcome.await, |body| &body.id)
+    body.once(&services, permit, make).await
+}
+
+async fn submitted(permit: Permit<Change>, services: &Services, body: NewRun) -> Result<RunBody> {
+    let model = called(&body.model)?;
+    let dataset = body.dataset.as_deref().map(dataset_called).transpose()?;
+    let plan = match (body.experiment, body.parameters) {
+        (Some(experiment), None) => Plan::Experiments(vec![experiment]),
+        (None, Some(point)) => Plan::Points(vec![point.read()?]),
+        _ => return Err(Error::parameter("give one of experiment and parameters")),
+    };
+    let terms = Terms { priority: body.priority.unwrap_or(0), timeout_seconds: body.timeout_seconds, seed: body.seed };
+    let submitted = services.submit_one(permit, model, dataset, plan, terms).await?;
+    let run = submitted.runs.first().copied().ok_or_else(|| Error::internal("a run has no id"))?;
+    services.run(permit.view(), run).map(RunBody::from)
 }
 
 /// A run

@@ -65,7 +65,7 @@ async fn list(Granted(permit): Granted<View>, services: Data<Services>, path: Pa
 
 /// Share a model with an account
 #[utoipa::path(put, path = "/api/v1/models/{model}/shares/{account}", operation_id = "share_model", tag = "models",
-    params(OfModel, OfAccount), request_body = Put, responses((status = 204), (status = 404)))]
+    params(OfModel, OfAccount), request_body = Put, responses((status = 204), (status = 404), (status = 409)))]
 async fn share(
     Granted(permit): Granted<Change>,
     services: Data<Services>,

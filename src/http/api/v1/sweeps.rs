@@ -1,18 +1,20 @@
 //! `/api/v1/sweeps`: runs that were submitted together.
 
+use super::datasets::dataset_called;
+use super::models::called;
 use super::page::{self, Page};
 use super::queue::CancelledBody;
 use super::{answer, answer_as, time};
-use crate::domain::account::{Change, View};
+use crate::domain::account::{Change, Permit, View};
 use crate::domain::error::{Error, Result};
 use crate::domain::experiment::HyperParameters;
 use crate::domain::ids::{ParseIdError, SweepId};
-use crate::domain::name::Name;
 use crate::domain::sweep::Grid;
 use crate::http::auth::Granted;
-use crate::http::body::Json;
 use crate::http::error::Shape;
-use crate::http::openapi::parts::{OfSweep, Paging};
+use crate::http::keyed::Keyed;
+use crate::http::openapi::parts::{OfKey, OfSweep, Paging};
+use crate::http::openapi::words::{LayersWord, LearningRateWord, ReferenceWord, StepsWord};
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
@@ -119,13 +121,13 @@ impl From<SweepLine> for LineBody {
 
 /// The sweeps of a model, the newest first
 #[utoipa::path(get, path = "/api/v1/sweeps", operation_id = "list_sweeps", tag = "sweeps",
-    params(("model" = String, Query, description = "The model's name"), Paging),
+    params(("model" = String, Query, description = "The model's name or id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"), Paging),
     responses((status = 200, description = "A page; it may hold fewer than there are, and the next one goes on", body = Page<LineBody>), (status = 404)))]
 async fn list(Granted(permit): Granted<View>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
     let given = Parameters::from_query(request.query_string());
     let outcome = (|| {
         let (limit, before) = (page::limit(&given)?, page::cursor(&given)?);
-        let (found, next) = services.sweeps(permit, &given.name("model")?, before, limit)?;
+        let (found, next) = services.sweeps(permit, &given.reference("model")?, before, limit)?;
         let data: Vec<LineBody> = found.into_iter().map(LineBody::from).collect();
         Ok(Page { data, next_cursor: next.map(|sweep| sweep.to_string()) })
     })();
@@ -137,8 +139,11 @@ async fn list(Granted(permit): Granted<View>, services: Data<Services>, request:
 #[schema(as = Grid)]
 #[serde(deny_unknown_fields)]
 struct GridBody {
+    #[schema(value_type = Vec<LearningRateWord>, min_items = 1, max_items = 10000)]
     learning_rates: Vec<f64>,
+    #[schema(value_type = Vec<LayersWord>, min_items = 1, max_items = 10000)]
     layers: Vec<u32>,
+    #[schema(value_type = Vec<StepsWord>, min_items = 1, max_items = 10000)]
     steps: Vec<u64>,
 }
 
@@ -147,10 +152,11 @@ struct GridBody {
 #[schema(as = Parameters)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PointBody {
+    #[schema(value_type = LearningRateWord)]
     learning_rate: f64,
-    #[schema(minimum = 1)]
+    #[schema(value_type = LayersWord)]
     layers: u32,
-    #[schema(minimum = 1)]
+    #[schema(value_type = StepsWord)]
     steps: u64,
 }
 
@@ -170,13 +176,17 @@ impl PointBody {
 #[schema(as = NewSweep)]
 #[serde(deny_unknown_fields)]
 struct NewSweep {
-    /// The model's name
+    /// The model's name or id
+    #[schema(max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     model: String,
-    /// The dataset's name; without it, all of the model's images
+    /// The dataset's name or id; without it, all of the model's images
+    #[schema(max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     dataset: Option<String>,
     grid: Option<GridBody>,
     /// Names or ids
+    #[schema(value_type = Option<Vec<ReferenceWord>>, min_items = 1, max_items = 10000)]
     experiments: Option<Vec<String>>,
+    #[schema(min_items = 1, max_items = 10000)]
     parameters: Option<Vec<PointBody>>,
     /// The higher, the earlier
     #[schema(minimum = 0, maximum = 100)]
@@ -207,24 +217,22 @@ impl NewSweep {
 
 /// Run a sweep
 #[utoipa::path(post, path = "/api/v1/sweeps", operation_id = "create_sweep", tag = "sweeps",
-    request_body = NewSweep,
+    params(OfKey), request_body = NewSweep,
     responses((status = 202, body = SweepBody, headers(("Location" = String, description = "Where the sweep is followed"))),
-        (status = 404), (status = 409)))]
-async fn submit(
-    Granted(permit): Granted<Change>,
-    services: Data<Services>,
-    Json(body): Json<NewSweep>,
-) -> HttpResponse {
-    let outcome = async {
-        let model = Name::parse("model", &body.model)?;
-        let dataset = body.dataset.as_deref().map(|name| Name::parse("dataset", name)).transpose()?;
-        let terms =
-            Terms { priority: body.priority.unwrap_or(0), timeout_seconds: body.timeout_seconds, seed: body.seed };
-        let submitted = services.submit(permit, model, dataset, body.plan()?, terms).await?;
-        let sweep = submitted.sweep.ok_or_else(|| Error::internal("a sweep has no id"))?;
-        services.sweep(permit.view(), sweep).map(SweepBody::from)
-    };
-    accepted("/api/v1/sweeps", outcome.await, |body| &body.id)
+        (status = 404), (status = 409), (status = 422)))]
+async fn submit(Granted(permit): Granted<Change>, services: Data<Services>, body: Keyed<NewSweep>) -> HttpResponse {
+    let make =
+        async |body: NewSweep| accepted("/api/v1/sweeps", submitted(permit, &services, body).await, |made| &made.id);
+    body.once(&services, permit, make).await
+}
+
+async fn submitted(permit: Permit<Change>, services: &Services, body: NewSweep) -> Result<SweepBody> {
+    let model = called(&body.model)?;
+    let dataset = body.dataset.as_deref().map(dataset_called).transpose()?;
+    let terms = Terms { priority: body.priority.unwrap_or(0), timeout_seconds: body.timeout_seconds, seed: body.seed };
+    let submitted = services.submit(permit, model, dataset, body.plan()?, terms).await?;
+    let sweep = submitted.sweep.ok_or_else(|| Error::internal("a sweep has no id"))?;
+    services.sweep(permit.view(), sweep).map(SweepBody::from)
 }
 
 /// An answer to what takes time, with where it is followed.

@@ -73,10 +73,12 @@ impl TokenBody {
 #[serde(deny_unknown_fields)]
 struct Create {
     #[serde(default)]
+    #[schema(max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     label: String,
     /// For whom; oneself, unless an admin says otherwise
+    #[schema(max_length = 128, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     account: Option<String>,
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 3650)]
     expires_in_days: Option<u64>,
 }
 
@@ -89,8 +91,8 @@ struct List {
 
 /// One's tokens and sessions
 #[utoipa::path(get, path = "/api/v1/tokens", operation_id = "list_tokens", tag = "accounts",
-    params(("account" = Option<String>, Query, description = "For admins: whose")),
-    responses((status = 200, body = List), (status = 400), (status = 404)))]
+    params(("account" = Option<String>, Query, description = "For admins: whose, by name or id", pattern = "^([A-Za-z0-9][A-Za-z0-9._-]{0,127})?$")),
+    responses((status = 200, body = List), (status = 400), (status = 404), (status = 409)))]
 async fn list(Granted(permit): Granted<Own>, services: Data<Services>, request: HttpRequest) -> HttpResponse {
     let given = Parameters::from_query(request.query_string());
     let found = services.accounts().tokens(permit, given.optional("account"));

@@ -20,7 +20,8 @@ use crate::http::openapi::words::TrashWord;
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
-use crate::service::trash::{Freed, Frees, Target, TrashView};
+use crate::service::trash::{Freed, Frees, Purged, Target, TrashView};
+use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
@@ -51,7 +52,8 @@ pub(super) struct Docs;
 #[derive(Serialize, ToSchema)]
 #[schema(as = TrashItem)]
 struct TrashBody {
-    /// Null for what was only asked about.
+    /// Not there for what was only asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     #[schema(value_type = TrashWord)]
     kind: &'static str,
@@ -210,7 +212,7 @@ fn image(parameters: &Parameters, dataset: Option<&str>) -> Result<Target> {
 
 /// Put an image of a model into the trash
 #[utoipa::path(delete, path = "/api/v1/models/{model}/images", operation_id = "delete_image", tag = "images",
-    params(OfModel, GoneImage, ("dataset" = Option<String>, Query, description = "Of this dataset, not of the model"), DryRun),
+    params(OfModel, GoneImage, ("dataset" = Option<String>, Query, description = "Of this dataset, not of the model", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"), DryRun),
     responses((status = 200, body = TrashBody), (status = 404)))]
 pub(super) async fn delete_image(
     Granted(permit): Granted<Change>,
@@ -281,17 +283,28 @@ async fn restore(
     done(outcome.await)
 }
 
+/// What was freed, or where to look at what still is.
+fn purged(outcome: Result<Purged>) -> HttpResponse {
+    match outcome {
+        Ok(Purged::Underway) => HttpResponse::Accepted().insert_header((LOCATION, "/api/v1/trash")).finish(),
+        Ok(Purged::Done(freed)) => answer(Ok(FreedBody::from(freed))),
+        Err(error) => answer::<()>(Err(error)),
+    }
+}
+
 /// Remove something for good
 #[utoipa::path(delete, path = "/api/v1/trash/{id}", operation_id = "purge_trash_item", tag = "trash",
-    params(OfTrash), responses((status = 200, body = FreedBody), (status = 404), (status = 409)))]
+    params(OfTrash), responses((status = 200, body = FreedBody), (status = 202, description = "It takes long and goes on; the trash lists what is left"),
+    (status = 404), (status = 409)))]
 async fn purge(Granted(permit): Granted<Change>, services: Data<Services>, path: Path<String>) -> HttpResponse {
-    let outcome = async { services.purge(permit, id(&path)?).await.map(FreedBody::from) };
-    answer(outcome.await)
+    let outcome = async { services.into_inner().purge(permit, id(&path)?).await };
+    purged(outcome.await)
 }
 
 /// Remove everything for good that one may
 #[utoipa::path(delete, path = "/api/v1/trash", operation_id = "empty_trash", tag = "trash",
-    responses((status = 200, body = FreedBody), (status = 409)))]
+    responses((status = 200, body = FreedBody), (status = 202, description = "It takes long and goes on; the trash lists what is left"),
+    (status = 409)))]
 async fn empty(Granted(permit): Granted<Change>, services: Data<Services>) -> HttpResponse {
-    answer(services.empty_trash(permit).await.map(FreedBody::from))
+    purged(services.into_inner().empty_trash(permit).await)
 }

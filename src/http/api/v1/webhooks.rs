@@ -1,15 +1,15 @@
 //! `/api/v1/webhooks`: being told when runs and sweeps end.
 
+use super::models::called;
 use super::{answer, answer_as, done, time};
-use crate::domain::account::Change;
+use crate::domain::account::{Change, Permit};
 use crate::domain::error::{Error, Result};
 use crate::domain::ids::{ParseIdError, WebhookId};
-use crate::domain::name::Name;
 use crate::domain::webhook::{Topic, Webhook};
 use crate::http::auth::Granted;
-use crate::http::body::Json;
 use crate::http::error::Shape;
-use crate::http::openapi::parts::OfWebhook;
+use crate::http::keyed::Keyed;
+use crate::http::openapi::parts::{OfKey, OfWebhook};
 use crate::http::openapi::words::TopicWord;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
@@ -34,6 +34,7 @@ pub(super) struct Docs;
 #[schema(as = Webhook)]
 struct WebhookBody {
     id: String,
+    #[schema(pattern = "^https?://.+")]
     url: String,
     #[schema(value_type = Vec<TopicWord>)]
     events: Vec<&'static str>,
@@ -67,6 +68,7 @@ impl From<WebhookView> for WebhookBody {
 #[schema(as = NewWebhook)]
 #[serde(deny_unknown_fields)]
 struct Create {
+    #[schema(pattern = "^https?://.+")]
     url: String,
     /// All, unless said otherwise
     #[schema(value_type = Option<Vec<TopicWord>>, min_items = 1)]
@@ -101,21 +103,23 @@ async fn list(Granted(permit): Granted<Change>, services: Data<Services>) -> Htt
 
 /// Make a webhook
 #[utoipa::path(post, path = "/api/v1/webhooks", operation_id = "create_webhook", tag = "webhooks",
-    request_body = Create, responses((status = 201, body = MadeBody), (status = 404), (status = 409), (status = 429)))]
-async fn create(Granted(permit): Granted<Change>, services: Data<Services>, Json(body): Json<Create>) -> HttpResponse {
-    let outcome = async {
-        let Create { url, events, model, secret } = body;
-        let topics = match events {
-            Some(events) if events.is_empty() => return Err(Error::parameter("events is empty")),
-            Some(events) => events.iter().map(|event| Topic::parse(event)).collect::<Result<Vec<_>>>()?,
-            None => Topic::ALL.to_vec(),
-        };
-        let model = model.map(|model| Name::parse("model", &model)).transpose()?;
-        let Webhook { id, secret, .. } =
-            services.create_webhook(permit, NewWebhook { url, topics, model, secret }).await?;
-        Ok(MadeBody { id: id.to_string(), secret })
+    params(OfKey), request_body = Create,
+    responses((status = 201, body = MadeBody), (status = 404), (status = 409), (status = 422), (status = 429)))]
+async fn create(Granted(permit): Granted<Change>, services: Data<Services>, body: Keyed<Create>) -> HttpResponse {
+    let make = async |body: Create| answer_as(StatusCode::CREATED, made(permit, &services, body).await);
+    body.once(&services, permit, make).await
+}
+
+async fn made(permit: Permit<Change>, services: &Services, body: Create) -> Result<MadeBody> {
+    let Create { url, events, model, secret } = body;
+    let topics = match events {
+        Some(events) if events.is_empty() => return Err(Error::parameter("events is empty")),
+        Some(events) => events.iter().map(|event| Topic::parse(event)).collect::<Result<Vec<_>>>()?,
+        None => Topic::ALL.to_vec(),
     };
-    answer_as(StatusCode::CREATED, outcome.await)
+    let model = model.as_deref().map(called).transpose()?;
+    let Webhook { id, secret, .. } = services.create_webhook(permit, NewWebhook { url, topics, model, secret }).await?;
+    Ok(MadeBody { id: id.to_string(), secret })
 }
 
 /// Remove a webhook
