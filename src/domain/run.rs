@@ -157,16 +157,53 @@ pub enum Refused {
     },
 }
 
-impl RunState {
-    /// The state's name as the API prints it.
-    pub fn name(&self) -> &'static str {
+/// What state a run is in, without what belongs to it. The numbers are on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum StateKind {
+    /// It waits.
+    Queued = 1,
+    /// It has a slot.
+    Running = 2,
+    /// It brought a result.
+    Succeeded = 3,
+    /// It brought none.
+    Failed = 4,
+    /// Somebody stopped it.
+    Cancelled = 5,
+}
+
+impl StateKind {
+    /// All of them, in the order in which a run may pass through them.
+    pub const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled];
+
+    /// The name that the API prints.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Queued => "queued",
-            Self::Running { .. } => "running",
-            Self::Done { outcome: Outcome::Succeeded { .. }, .. } => "succeeded",
-            Self::Done { outcome: Outcome::Failed { .. }, .. } => "failed",
-            Self::Done { outcome: Outcome::Cancelled, .. } => "cancelled",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
         }
+    }
+}
+
+impl RunState {
+    /// Which state it is.
+    pub fn kind(&self) -> StateKind {
+        match self {
+            Self::Queued => StateKind::Queued,
+            Self::Running { .. } => StateKind::Running,
+            Self::Done { outcome: Outcome::Succeeded { .. }, .. } => StateKind::Succeeded,
+            Self::Done { outcome: Outcome::Failed { .. }, .. } => StateKind::Failed,
+            Self::Done { outcome: Outcome::Cancelled, .. } => StateKind::Cancelled,
+        }
+    }
+
+    /// The state's name as the API prints it.
+    pub fn name(&self) -> &'static str {
+        self.kind().name()
     }
 }
 

@@ -196,9 +196,11 @@ impl Services {
             if experiments::id_of(tx, model.id, &name)?.is_some_and(|id| id != experiment.id) {
                 return Err(taken("an experiment", &name));
             }
+            let before = experiment.clone();
             experiments::rename(tx, &mut experiment, name)?;
             experiment.stamp.touch(now);
             experiments::put(tx, &experiment)?;
+            results::moved(tx, &before)?;
             results::renamed(tx, model.id)?;
             tx.event(actor, now, EventKind::ExperimentChanged, experiment.id.0, model.id.0)?;
             Ok(experiment)

@@ -43,9 +43,6 @@ pub struct SweepBest {
     pub accuracy: Accuracy,
 }
 
-/// The order in which states are shown.
-pub(super) const STATES: [&str; 5] = ["queued", "running", "succeeded", "failed", "cancelled"];
-
 impl Services {
     /// A sweep.
     ///

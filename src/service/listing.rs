@@ -6,7 +6,7 @@ use crate::domain::account::{Permit, View};
 use crate::domain::error::{Error, Result};
 use crate::domain::ids::{DatasetId, ExperimentId, ModelId, RunId, SweepId};
 use crate::domain::reference::Reference;
-use crate::domain::run::Run;
+use crate::domain::run::{Run, StateKind};
 use crate::domain::sweep::Sweep;
 use crate::store::runs::Listed;
 use crate::store::{runs, sweeps};
@@ -29,8 +29,8 @@ pub enum Whose {
 /// Which of them.
 #[derive(Debug, Clone, Default)]
 pub struct Only {
-    /// In this state, by its name.
-    pub state: Option<&'static str>,
+    /// In this state.
+    pub state: Option<StateKind>,
     /// Of this experiment.
     pub experiment: Option<Reference<ExperimentId>>,
     /// On this dataset.
@@ -43,14 +43,14 @@ pub struct Only {
 pub type RunPage = (Vec<RunView>, Option<RunId>);
 
 struct Wanted {
-    state: Option<&'static str>,
+    state: Option<StateKind>,
     experiment: Option<ExperimentId>,
     dataset: Option<DatasetId>,
 }
 
 impl Wanted {
     fn has(&self, run: &Run) -> bool {
-        self.state.is_none_or(|state| run.state.name() == state)
+        self.state.is_none_or(|state| run.state.kind() == state)
             && self.experiment.is_none_or(|experiment| run.spec.experiment == experiment)
             && self.dataset.is_none_or(|dataset| run.spec.version.dataset == dataset)
     }
@@ -60,9 +60,9 @@ impl Wanted {
 ///
 /// # Errors
 /// `invalid_parameter` naming all of them.
-pub fn state(text: &str) -> Result<&'static str> {
-    let found = control::STATES.into_iter().find(|state| *state == text);
-    found.ok_or_else(|| Error::parameter(format!("state is one of {}", control::STATES.join(", "))))
+pub fn state(text: &str) -> Result<StateKind> {
+    let found = StateKind::ALL.into_iter().find(|state| state.name() == text);
+    found.ok_or_else(|| Error::parameter(format!("state is one of {}", StateKind::ALL.map(StateKind::name).join(", "))))
 }
 
 /// A sweep in a list.
@@ -90,24 +90,16 @@ impl Services {
     ) -> Result<(Vec<SweepLine>, Option<SweepId>)> {
         let store = &self.parts.store;
         let model = access::called(store, permit, model)?;
-        let (mut found, mut before, mut looked) = (Vec::new(), before, 0);
-        loop {
-            let page = sweeps::newest(store, before, PAGE)?;
-            let is_last = page.len() < PAGE;
-            for sweep in page {
-                if found.len() == limit || looked == LOOKED_AT {
-                    return Ok((found, before));
-                }
-                (before, looked) = (Some(sweep.id), looked + 1);
-                if sweep.model == model.id {
-                    let open = sweeps::open_runs(store, sweep.id)?;
-                    found.push(SweepLine { sweep, model: model.name.as_str().to_owned(), open });
-                }
-            }
-            if is_last {
-                return Ok((found, None));
-            }
-        }
+        // One more, to know whether there is a next page.
+        let mut found = sweeps::newest(store, model.id, before, limit.saturating_add(1))?;
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| has_more).map(|sweep| sweep.id);
+        let line = |sweep: Sweep| {
+            let open = sweeps::open_runs(store, sweep.id)?;
+            Ok(SweepLine { sweep, model: model.name.as_str().to_owned(), open })
+        };
+        Ok((found.into_iter().map(line).collect::<Result<_>>()?, next))
     }
 
     /// Up to `limit` runs, in the order of submission or against it, behind the run `after`.
@@ -126,7 +118,7 @@ impl Services {
         let (model, list) = match whose {
             Whose::Model(model) => {
                 let model = access::called_id(store, permit, model)?;
-                (model, Listed::OfModel(model))
+                (model, only.state.map_or(Listed::OfModel(model), |state| Listed::InState(model, state)))
             }
             Whose::Sweep(id) => (control::sweep(store, permit, *id)?.model, Listed::OfSweep(*id)),
         };

@@ -13,6 +13,9 @@ use crate::domain::name::Name;
 use crate::domain::result::Best;
 use crate::domain::run::{Outcome, Run, RunState};
 use crate::domain::stamp::Timestamp;
+use crate::domain::sweep::Sweep;
+use crate::store::columns;
+pub use crate::store::columns::Column;
 use crate::store::results::Scope;
 use crate::store::{Store, datasets, experiments, lists, models, results, runs, sweeps};
 use std::collections::HashMap;
@@ -20,14 +23,8 @@ use std::collections::HashMap;
 /// Runs that a model's line of results looks back over.
 const HISTORY: usize = 40;
 
-/// Runs that are looked at for a model's last sweep.
-const LAST_RUNS: usize = 50;
-
 /// Names that are looked at for one page of models, where most are others'.
 const NAMES: usize = 1000;
-
-/// The most rows of a leaderboard: as many as a grid may have.
-const MOST_ROWS: usize = crate::domain::sweep::MAX_GRID;
 
 /// Points of a sweep that are read to be shown one by one; of a larger one it is only known how many are not over.
 const MOST_POINTS: usize = 400;
@@ -82,21 +79,6 @@ pub struct Row {
     pub value: f64,
     /// What else it printed.
     pub validation_loss: Option<f64>,
-}
-
-/// What a leaderboard is sorted by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SortBy {
-    /// The best first.
-    Accuracy,
-    /// The name of the experiment.
-    Experiment,
-    /// `--i`
-    LearningRate,
-    /// `--j`
-    Layers,
-    /// `--k`
-    Steps,
 }
 
 /// Some lines of a leaderboard.
@@ -206,8 +188,7 @@ impl Services {
         })
     }
 
-    /// Up to `limit` lines of a model's leaderboard after the first `skipped`. Any order but the best first reads all lines
-    /// to sort them: call it where it may block.
+    /// Up to `limit` lines of a model's leaderboard after the first `skipped`, by a column or, without one, by accuracy.
     ///
     /// # Errors
     /// `not_found` for the model.
@@ -215,17 +196,15 @@ impl Services {
         &self,
         permit: Permit<View>,
         model: &Name,
-        (sort, descending): (SortBy, bool),
+        order: (Option<Column>, bool),
         skipped: usize,
         limit: usize,
     ) -> Result<Board> {
         let store = &self.parts.store;
         let model = access::model_id(store, permit, model)?;
-        let is_indexed = sort == SortBy::Accuracy && descending;
-        let (from, count) = if is_indexed { (skipped, limit.saturating_add(1)) } else { (0, MOST_ROWS) };
         let mut names = HashMap::new();
         let mut rows = Vec::new();
-        for (experiment, dataset) in lists::leaders(store, model, from, count)? {
+        for (experiment, dataset) in columns::sorted(store, model, order, skipped, limit.saturating_add(1))? {
             let Some(result) = results::get(store, experiment, dataset)? else { continue };
             let Some(experiment) = experiments::get(store, experiment)? else { continue };
             rows.push(Row {
@@ -237,13 +216,6 @@ impl Services {
                 accuracy: result.accuracy.text().to_owned(),
                 validation_loss: result.validation_loss,
             });
-        }
-        if !is_indexed {
-            sort_rows(&mut rows, sort);
-            if descending {
-                rows.reverse();
-            }
-            rows.drain(..skipped.min(rows.len()));
         }
         let has_more = rows.len() > limit;
         rows.truncate(limit);
@@ -257,11 +229,10 @@ impl Services {
     pub fn last_sweep(&self, permit: Permit<View>, model: &Name) -> Result<LastSweep> {
         let store = &self.parts.store;
         let model = access::model_id(store, permit, model)?;
-        let newest = lists::newest_runs(store, model, LAST_RUNS)?;
-        let Some((id, at)) = newest.iter().find_map(|run| Some((run.sweep?, run.stamp.created_at))) else {
-            return first_sweep(store, model);
-        };
-        points_of(store, id, at)
+        match sweeps::newest(store, model, None, 1)?.first() {
+            Some(sweep) => points_of(store, sweep),
+            None => first_sweep(store, model),
+        }
     }
 
     /// A sweep with its points, and the name of its model.
@@ -272,7 +243,7 @@ impl Services {
         let store = &self.parts.store;
         let sweep = super::control::sweep(store, permit, id)?;
         let model = models::get(store, sweep.model)?.ok_or_else(|| Error::internal("a sweep without its model"))?;
-        Ok((model.name.as_str().to_owned(), points_of(store, id, sweep.stamp.created_at)?))
+        Ok((model.name.as_str().to_owned(), points_of(store, &sweep)?))
     }
 
     /// Up to `limit` of a model's runs, the newest first.
@@ -333,15 +304,16 @@ fn first_sweep(store: &Store, model: ModelId) -> Result<LastSweep> {
     Ok(LastSweep { id: None, submitted_at: None, total, open: 0, cells: cells.collect() })
 }
 
-fn points_of(store: &Store, id: SweepId, at: Timestamp) -> Result<LastSweep> {
-    let runs_made = sweeps::get(store, id)?.map_or(0, |sweep| sweep.runs as usize);
-    if runs_made > MOST_POINTS {
-        let open = sweeps::open_runs(store, id)?.unwrap_or(0);
+fn points_of(store: &Store, sweep: &Sweep) -> Result<LastSweep> {
+    let (id, submitted_at) = (Some(sweep.id), Some(sweep.stamp.created_at));
+    let total = sweep.runs as usize;
+    if total > MOST_POINTS {
+        let open = sweeps::open_runs(store, sweep.id)?.unwrap_or(0);
         let open = usize::try_from(open).unwrap_or(usize::MAX);
-        return Ok(LastSweep { id: Some(id), submitted_at: Some(at), total: runs_made, open, cells: Vec::new() });
+        return Ok(LastSweep { id, submitted_at, total, open, cells: Vec::new() });
     }
     let mut found = Vec::new();
-    for (experiment, run) in runs::last_of_sweep(store, id)? {
+    for (experiment, run) in runs::last_of_sweep(store, sweep.id)? {
         let Some(experiment) = experiments::get(store, experiment)? else { continue };
         let name = experiment.name.as_str().to_owned();
         found.push((experiment.ordinal, Cell { experiment: name, parameters: experiment.parameters, run: Some(run) }));
@@ -349,7 +321,7 @@ fn points_of(store: &Store, id: SweepId, at: Timestamp) -> Result<LastSweep> {
     found.sort_by_key(|(ordinal, _)| *ordinal);
     let cells: Vec<_> = found.into_iter().map(|(_, cell)| cell).collect();
     let open = cells.iter().filter(|cell| matches!(cell.state(), "queued" | "running")).count();
-    Ok(LastSweep { id: Some(id), submitted_at: Some(at), total: cells.len(), open, cells })
+    Ok(LastSweep { id, submitted_at, total: cells.len(), open, cells })
 }
 
 fn card(store: &Store, model: Model) -> Result<ModelCard> {
@@ -378,23 +350,4 @@ fn dataset_name(store: &Store, known: &mut HashMap<DatasetId, String>, id: Datas
     let name = found.name_text().to_owned();
     known.insert(id, name.clone());
     Ok(name)
-}
-
-/// Ascending; equal ones stay in the order of their accuracy.
-fn sort_rows(rows: &mut [Row], by: SortBy) {
-    match by {
-        SortBy::Accuracy => rows.sort_by(|a, b| a.value.total_cmp(&b.value)),
-        SortBy::Experiment => rows.sort_by(|a, b| natural(&a.experiment).cmp(&natural(&b.experiment))),
-        SortBy::LearningRate => {
-            rows.sort_by(|a, b| a.parameters.learning_rate.get().total_cmp(&b.parameters.learning_rate.get()));
-        }
-        SortBy::Layers => rows.sort_by_key(|row| row.parameters.layers),
-        SortBy::Steps => rows.sort_by_key(|row| row.parameters.steps),
-    }
-}
-
-/// `default_9` before `default_10`.
-fn natural(name: &str) -> (&str, u64, &str) {
-    let head = name.trim_end_matches(|c: char| c.is_ascii_digit());
-    (head, name[head.len()..].parse().unwrap_or(0), name)
 }

@@ -3,7 +3,7 @@
 
 use super::codec::{self, CodecError};
 use super::key::{self, Key};
-use super::tx::{KEPT_EVENTS, Read, Tx, Writes, damaged};
+use super::tx::{KEPT_EVENTS, Read, ReadBack, Tx, Writes, damaged};
 use crate::domain::error::Result;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::ids::AccountId;
@@ -72,10 +72,10 @@ pub fn audit(reader: &impl Read, after: u64, limit: usize) -> Result<Vec<Event>>
 ///
 /// # Errors
 /// `internal` where the store cannot be read.
-pub fn newest_audit(reader: &impl Read, before: u64, limit: usize) -> Result<Vec<Event>> {
+pub fn newest_audit(reader: &impl ReadBack, before: u64, limit: usize) -> Result<Vec<Event>> {
     let log = Key::new(key::AUDIT);
     let mut found = Vec::new();
-    for sequence in super::runs::newest_ids(reader, &log, Some(before), limit)? {
+    for sequence in super::lists::newest_ids(reader, &log, Some(before), limit)? {
         let stored = reader.get(&Key::new(key::AUDIT).id(sequence).done())?;
         found.extend(stored.map(|bytes| decode(&bytes).map_err(damaged("event"))).transpose()?);
     }

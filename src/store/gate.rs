@@ -5,18 +5,14 @@
 //! sled's own batches keep readers from halves as well, but each writes to the disk twice and wakes every thread that
 //! sled has. Knows keys and bytes.
 
+use super::chunk::{self, Changes, Chunk, Span, Way};
 use super::events;
 use super::snapshot::Overlay;
-use super::tx::{Pair, Pairs, Read, Writes, failed};
+use super::tx::{Pair, Pairs, Read, ReadBack, Writes, failed};
 use crate::domain::error::Result;
 use sled::IVec;
-use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use tokio::sync::watch;
-
-/// Pairs read under one lock: the first time, and at the most.
-const FIRST: usize = 4;
-const MOST: usize = 64;
 
 /// The tree as readers see it while others write. Clones see the same.
 #[derive(Debug, Clone)]
@@ -37,18 +33,6 @@ struct View {
     /// Rung when something new is shown.
     shown: watch::Sender<()>,
 }
-
-/// Pairs in order, and how far they reach.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Chunk {
-    /// All pairs of the range up to there.
-    pub pairs: Vec<Pair>,
-    /// The last key that was looked at; `None` at the end of the range.
-    pub through: Option<Vec<u8>>,
-}
-
-/// Changes in order, `None` for a key that is gone, and how far they reach.
-pub(super) type Changes = (Vec<(Vec<u8>, Option<IVec>)>, Option<Vec<u8>>);
 
 impl Gate {
     /// A gate before `tree`.
@@ -170,15 +154,9 @@ impl Gate {
     }
 
     /// Some pairs of a range under what `over` knows of them; both are asked at the same moment.
-    pub fn chunk_under(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-        over: impl FnOnce() -> Result<Changes>,
-    ) -> Result<Chunk> {
+    pub fn chunk_under(&self, span: Span<'_>, limit: usize, over: impl FnOnce() -> Result<Changes>) -> Result<Chunk> {
         let view = self.view();
-        Ok(lay(view.chunk(from, to, limit)?, over()?))
+        Ok(view.chunk(span, limit)?.under(over()?, span.way))
     }
 }
 
@@ -220,77 +198,22 @@ impl View {
         }
     }
 
-    fn chunk(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Chunk> {
-        if from >= to {
+    fn chunk(&self, span: Span<'_>, limit: usize) -> Result<Chunk> {
+        if span.is_empty() {
             return Ok(Chunk::default());
         }
-        let pairs = self.tree()?.range(from..to).take(limit);
-        let pairs = pairs.map(|pair| pair.map(|(key, value)| (key.to_vec(), value)).map_err(failed));
-        let pairs = pairs.collect::<Result<Vec<_>>>()?;
-        let through = pairs.last().filter(|_| pairs.len() == limit).map(|(key, _)| key.clone());
-        let under = Chunk { pairs, through };
-        Ok(self.over().into_iter().rev().fold(under, |under, over| match changes(over, from, to, limit) {
+        let found = self.tree()?.range(span.from..span.to);
+        let own = |pair: sled::Result<(IVec, IVec)>| pair.map(|(key, value)| (key.to_vec(), value)).map_err(failed);
+        let pairs = match span.way {
+            Way::Up => found.take(limit).map(own).collect::<Result<Vec<_>>>(),
+            Way::Down => found.rev().take(limit).map(own).collect(),
+        }?;
+        let under = Chunk::new(pairs, limit);
+        Ok(self.over().into_iter().rev().fold(under, |under, over| match chunk::changes(over, span, limit) {
             (over, None) if over.is_empty() => under,
-            over => lay(under, over),
+            over => under.under(over, span.way),
         }))
     }
-}
-
-/// The first changes of a range.
-fn changes(writes: &Writes, from: &[u8], to: &[u8], limit: usize) -> Changes {
-    let found = writes.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to))).take(limit);
-    let found: Vec<_> = found.map(|(key, write)| (key.clone(), write.clone())).collect();
-    let through = found.last().filter(|_| found.len() == limit).map(|(key, _)| key.clone());
-    (found, through)
-}
-
-/// Lays changes over pairs.
-fn lay(under: Chunk, (over, over_through): Changes) -> Chunk {
-    let through = match (under.through, over_through) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    };
-    let is_known = |key: &[u8]| through.as_ref().is_none_or(|end| key <= end.as_slice());
-    let mut below = under.pairs.into_iter().filter(|(key, _)| is_known(key)).peekable();
-    let mut pairs = Vec::with_capacity(below.size_hint().1.unwrap_or(0));
-    for (key, value) in over.into_iter().filter(|(key, _)| is_known(key)) {
-        while let Some(pair) = below.next_if(|(lower, _)| *lower < key) {
-            pairs.push(pair);
-        }
-        below.next_if(|(same, _)| *same == key);
-        pairs.extend(value.map(|value| (key, value)));
-    }
-    pairs.extend(below);
-    Chunk { pairs, through }
-}
-
-/// The pairs of a range, read a chunk at a time; `read` is given both ends and how many it may look at.
-pub(super) fn chunked<'a>(
-    from: Vec<u8>,
-    to: Vec<u8>,
-    read: impl Fn(&[u8], &[u8], usize) -> Result<Chunk> + 'a,
-) -> Pairs<'a> {
-    let mut next = Some(from);
-    let mut size = FIRST;
-    let mut pairs = Vec::new().into_iter();
-    Box::new(std::iter::from_fn(move || {
-        loop {
-            if let Some(pair) = pairs.next() {
-                return Some(Ok(pair));
-            }
-            match read(&next.take()?, &to, size) {
-                Ok(chunk) => {
-                    pairs = chunk.pairs.into_iter();
-                    next = chunk.through.map(|mut key| {
-                        key.push(0);
-                        key
-                    });
-                    size = (2 * size).min(MOST);
-                }
-                Err(error) => return Some(Err(error)),
-            }
-        }
-    }))
 }
 
 impl Read for Gate {
@@ -299,21 +222,16 @@ impl Read for Gate {
     }
 
     fn range(&self, from: Vec<u8>, to: Vec<u8>) -> Pairs<'_> {
-        chunked(from, to, |from, to, limit| self.view().chunk(from, to, limit))
+        chunk::chunked(from, to, Way::Up, |span, limit| self.view().chunk(span, limit))
     }
 
     fn first(&self, from: Vec<u8>, to: Vec<u8>) -> Result<Option<Pair>> {
-        let mut next = Some(from);
-        while let Some(from) = next {
-            let chunk = self.view().chunk(&from, &to, 1)?;
-            if let Some(pair) = chunk.pairs.into_iter().next() {
-                return Ok(Some(pair));
-            }
-            next = chunk.through.map(|mut key| {
-                key.push(0);
-                key
-            });
-        }
-        Ok(None)
+        chunk::chunked_by(from, to, Way::Up, [1, 1], |span, limit| self.view().chunk(span, limit)).next().transpose()
+    }
+}
+
+impl ReadBack for Gate {
+    fn range_back(&self, from: Vec<u8>, to: Vec<u8>) -> Pairs<'_> {
+        chunk::chunked(from, to, Way::Down, |span, limit| self.view().chunk(span, limit))
     }
 }

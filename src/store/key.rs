@@ -53,12 +53,18 @@ pub const RUN_OF_SWEEP: u8 = 0x57;
 pub const SWEEP_OPEN: u8 = 0x58;
 /// sweep -> nothing: it is being submitted
 pub const SWEEP_HELD: u8 = 0x59;
+/// (model, state, run) -> nothing
+pub const RUN_IN_STATE: u8 = 0x5a;
+/// (model, sweep) -> nothing
+pub const SWEEP_OF_MODEL: u8 = 0x5b;
 /// run -> what it printed, where that is little
 pub const LOG: u8 = 0x56;
 /// (experiment, dataset) -> result
 pub const RESULT: u8 = 0x60;
 /// (model or experiment, score) -> (experiment, dataset): the best first
 pub const SCORE: u8 = 0x61;
+/// (model, column, value, rank) -> (experiment, dataset): by what experiments are told and called
+pub const COLUMN: u8 = 0x63;
 /// model or experiment -> best result
 pub const BEST: u8 = 0x62;
 /// sequence -> event

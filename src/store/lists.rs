@@ -1,15 +1,13 @@
-//! Lists as people look at them: models by name, the newest runs first, the best results first. Each reads what it
-//! shows and little more, however much there is.
+//! Lists as people look at them: models by name, the newest runs first. Each reads what it shows and no more, however much
+//! there is.
 
 use super::key::{self, Key};
-use super::tx::Read;
+use super::runs::Listed;
+use super::tx::{Read, ReadBack};
 use crate::domain::error::Result;
-use crate::domain::ids::{DatasetId, ExperimentId, ModelId, ProjectId, RunId};
+use crate::domain::ids::{ModelId, ProjectId};
 use crate::domain::name::Name;
 use crate::domain::run::Run;
-
-/// How many ids the first look back for a model's newest runs spans; each further one spans twice as many.
-const FIRST_LOOK: u64 = 256;
 
 /// Up to `limit` models of a project in the order of their names, after `after`.
 ///
@@ -28,48 +26,23 @@ pub fn models(reader: &impl Read, project: ProjectId, after: Option<&Name>, limi
 
 /// Up to `limit` of a model's runs, the newest first.
 ///
-/// Ranges are read forwards alone, so this looks back over spans of ids that double until they hold enough.
-///
 /// # Errors
 /// `internal` where the store cannot be read.
-pub fn newest_runs(reader: &impl Read, model: ModelId, limit: usize) -> Result<Vec<Run>> {
-    let key_of = |id: u64| Key::new(key::RUN_OF_MODEL).id(model.0).id(id).done();
-    // A model is older than its runs.
-    let (mut end, mut span) = (reader.counter("last_id")?.saturating_add(1), FIRST_LOOK);
-    let mut found = Vec::new();
-    while found.len() < limit && end > model.0 {
-        let from = end.saturating_sub(span).max(model.0);
-        let ids = reader.range(key_of(from), key_of(end)).map(|pair| Ok(RunId(key::last_id(&pair?.0))));
-        let ids = ids.collect::<Result<Vec<_>>>()?;
-        for id in ids.into_iter().rev().take(limit - found.len()) {
-            found.extend(super::runs::get(reader, id)?);
-        }
-        (end, span) = (from, span.saturating_mul(2));
-    }
-    Ok(found)
+pub fn newest_runs(reader: &impl ReadBack, model: ModelId, limit: usize) -> Result<Vec<Run>> {
+    super::runs::newest(reader, Listed::OfModel(model), None, limit)
 }
 
-/// Up to `limit` results of a model after the first `skipped`, the best first: whose they are and on what.
-///
-/// # Errors
-/// `internal` where the store cannot be read.
-pub fn leaders(
-    reader: &impl Read,
-    model: ModelId,
-    skipped: usize,
-    limit: usize,
-) -> Result<Vec<(ExperimentId, DatasetId)>> {
-    let all = reader.prefix(Key::new(key::SCORE).id(model.0).done());
-    let pointed = all.skip(skipped).take(limit).map(|pair| {
-        let (_, pointer) = pair?;
-        Ok((ExperimentId(key::id_at(&pointer, 0)), DatasetId(key::id_at(&pointer, 8))))
-    });
-    pointed.collect()
+/// Up to `limit` ids that end the keys of a list, before the id `before`, the newest first.
+pub(super) fn newest_ids(reader: &impl ReadBack, list: &Key, before: Option<u64>, limit: usize) -> Result<Vec<u64>> {
+    let from = list.clone().done();
+    let to = before.map_or_else(|| key::after_prefix(&from), |before| list.clone().id(before).done());
+    reader.range_back(from, to).take(limit).map(|pair| Ok(key::last_id(&pair?.0))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::RunId;
     use crate::domain::run::tests::a_run;
     use crate::store::{Options, Store, runs};
 

@@ -5,6 +5,7 @@
 
 mod before;
 pub mod check;
+mod chunk;
 pub mod codec;
 mod committer;
 mod disk;
@@ -25,6 +26,7 @@ pub mod accounts;
 pub mod answers;
 pub mod balance;
 pub mod blobs;
+pub mod columns;
 pub mod datasets;
 pub mod duplicates;
 pub mod events;
@@ -51,7 +53,7 @@ pub use committer::{Commit, Urgency};
 pub use migrate::FORMAT;
 pub use open::{OpenError, Options, Purpose, RESTORING};
 pub use snapshot::Snapshot;
-pub use tx::{Pair, Pairs, Read, Tx};
+pub use tx::{Pair, Pairs, Read, ReadBack, Tx};
 pub use usage::Usage;
 pub use worker::Failure;
 
@@ -198,5 +200,11 @@ impl Read for Store {
 
     fn first(&self, from: Vec<u8>, to: Vec<u8>) -> Result<Option<Pair>> {
         Read::first(&self.gate, from, to)
+    }
+}
+
+impl ReadBack for Store {
+    fn range_back(&self, from: Vec<u8>, to: Vec<u8>) -> Pairs<'_> {
+        self.gate.range_back(from, to)
     }
 }

@@ -1,15 +1,18 @@
 //! Results: one for each (experiment, dataset), and the best of a model and of an experiment without a scan.
 //!
-//! Every result stands in two score indexes, its model's and its experiment's, the best first. Equal accuracies:
+//! Every result stands in two score indexes, its model's and its experiment's, the best first, and in its model's columns.
+//! Equal accuracies:
 //! the lower validation loss where both report one, else the earlier experiment. A model's best, which is asked for
 //! most, is a record of its own; an experiment's is found through its index.
 
 use super::codec::{self, CodecError};
+use super::columns;
 use super::key::{self, Key};
 use super::record::{self, ParametersV1, VersionV1};
 use super::tx::{Read, Tx, damaged};
 use crate::domain::dataset::DatasetVersion;
 use crate::domain::error::{Error, Result};
+use crate::domain::experiment::Experiment;
 use crate::domain::ids::{DatasetId, ExperimentId, ModelId, RunId};
 use crate::domain::result::{Best, ExperimentResult};
 use crate::domain::stamp::Stamp;
@@ -99,7 +102,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    fn id(self) -> u64 {
+    pub(super) fn id(self) -> u64 {
         match self {
             Self::Model(id) => id.0,
             Self::Experiment(id) => id.0,
@@ -119,18 +122,39 @@ pub(super) fn best_key(model: ModelId) -> Vec<u8> {
 const WITH_LOSS: u8 = 0;
 const WITHOUT_LOSS: u8 = 1;
 
-fn score_prefix(scope: Scope, accuracy: f64) -> Key {
+/// The beginning of the ranks of all results of an accuracy.
+fn score(accuracy: f64) -> [u8; 8] {
     // The bits of a number that is not negative sort like the number; inverted, the best comes first.
-    Key::new(key::SCORE).id(scope.id()).id(!accuracy.abs().to_bits())
+    (!accuracy.abs().to_bits()).to_be_bytes()
+}
+
+/// A result's place among others: in the order of these bytes, the best comes first.
+pub(super) fn rank(result: &ExperimentResult) -> Vec<u8> {
+    let (mark, loss) = result.validation_loss.map_or((WITHOUT_LOSS, 0), |loss| (WITH_LOSS, ascending(loss)));
+    let mut rank = Vec::with_capacity(29);
+    rank.extend_from_slice(&score(result.accuracy.value()));
+    rank.push(mark);
+    rank.extend_from_slice(&loss.to_be_bytes());
+    rank.extend_from_slice(&result.ordinal.to_be_bytes());
+    rank.extend_from_slice(&result.dataset.0.to_be_bytes());
+    rank
 }
 
 pub(super) fn score_key(scope: Scope, result: &ExperimentResult) -> Vec<u8> {
-    let prefix = score_prefix(scope, result.accuracy.value());
-    let loss = match result.validation_loss {
-        Some(loss) => prefix.byte(WITH_LOSS).id(ascending(loss)),
-        None => prefix.byte(WITHOUT_LOSS).id(0),
-    };
-    loss.ordinal(result.ordinal).id(result.dataset.0).done()
+    Key::new(key::SCORE).id(scope.id()).bytes(&rank(result)).done()
+}
+
+/// Every key under which a result of a model leads to its record, and for whom it stands there. Columns are left out where the
+/// experiment is not known.
+pub(super) fn places(
+    model: ModelId,
+    experiment: Option<&Experiment>,
+    result: &ExperimentResult,
+) -> impl Iterator<Item = (Scope, Vec<u8>)> {
+    let scores = [Scope::Model(model), Scope::Experiment(result.experiment)];
+    let scores = scores.map(|scope| (scope, score_key(scope, result)));
+    let columns = experiment.into_iter().flat_map(|experiment| columns::keys(experiment, result));
+    scores.into_iter().chain(columns.map(move |key| (Scope::Model(model), key)))
 }
 
 /// A number whose unsigned order is the order of the values.
@@ -207,29 +231,32 @@ pub fn ranking(
 /// # Errors
 /// `internal` where the store cannot be read.
 pub fn record(tx: &mut Tx<'_>, model: ModelId, result: &ExperimentResult) -> Result<()> {
-    let scopes = scopes(model, result.experiment);
+    let experiment = super::experiments::get(tx, result.experiment)?;
     if let Some(earlier) = get(tx, result.experiment, result.dataset)? {
         if earlier.run > result.run {
             return Ok(());
         }
-        for scope in scopes {
-            tx.delete(score_key(scope, &earlier));
-        }
+        places(model, experiment.as_ref(), &earlier).for_each(|(_, key)| tx.delete(key));
     }
     tx.put(result_key(result.experiment, result.dataset), encode(result))?;
-    for scope in shown_in(tx, model, result)?.into_iter().flatten() {
-        tx.mark(score_key(scope, result), &pointer(result));
+    let shown = shown_in(tx, model, experiment.as_ref(), result)?;
+    for (_, key) in places(model, experiment.as_ref(), result).filter(|(scope, _)| shown.contains(&Some(*scope))) {
+        tx.mark(key, &pointer(result));
     }
     write_best(tx, model)
 }
 
 /// Where a result stands in line: nowhere while its dataset is in the trash, and not in its model's while its experiment is.
-pub(super) fn shown_in(reader: &impl Read, model: ModelId, result: &ExperimentResult) -> Result<[Option<Scope>; 2]> {
+pub(super) fn shown_in(
+    reader: &impl Read,
+    model: ModelId,
+    experiment: Option<&Experiment>,
+    result: &ExperimentResult,
+) -> Result<[Option<Scope>; 2]> {
     let is_there = |stamp: Option<Stamp>| stamp.is_none_or(|stamp| stamp.trashed_at.is_none());
     let has_dataset = is_there(super::datasets::get(reader, result.dataset)?.map(|dataset| dataset.stamp));
-    let experiment = super::experiments::get(reader, result.experiment)?;
-    let has_experiment = is_there(experiment.map(|experiment| experiment.stamp));
-    let [of_model, of_experiment] = scopes(model, result.experiment);
+    let has_experiment = is_there(experiment.map(|experiment| experiment.stamp.clone()));
+    let (of_model, of_experiment) = (Scope::Model(model), Scope::Experiment(result.experiment));
     Ok([(has_dataset && has_experiment).then_some(of_model), has_dataset.then_some(of_experiment)])
 }
 
@@ -239,13 +266,25 @@ pub(super) fn shown_in(reader: &impl Read, model: ModelId, result: &ExperimentRe
 /// `internal` where the store cannot be read.
 pub fn reorder(tx: &mut Tx<'_>, model: ModelId, results: &[ExperimentResult]) -> Result<()> {
     for result in results {
-        let shown = shown_in(tx, model, result)?;
-        for scope in scopes(model, result.experiment) {
-            let key = score_key(scope, result);
+        let experiment = super::experiments::get(tx, result.experiment)?;
+        let shown = shown_in(tx, model, experiment.as_ref(), result)?;
+        for (scope, key) in places(model, experiment.as_ref(), result) {
             if shown.contains(&Some(scope)) { tx.mark(key, &pointer(result)) } else { tx.delete(key) }
         }
     }
     write_best(tx, model)
+}
+
+/// Puts the results of an experiment where its new name belongs. `before` is how it was.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn moved(tx: &mut Tx<'_>, before: &Experiment) -> Result<()> {
+    let found = of_experiment(tx, before.id)?;
+    for result in &found {
+        columns::keys(before, result).into_iter().for_each(|key| tx.delete(key));
+    }
+    reorder(tx, before.model, &found)
 }
 
 /// Writes down a model's best result anew: it bears the names of an experiment and a dataset, one of which changed.
@@ -263,17 +302,11 @@ pub fn renamed(tx: &mut Tx<'_>, model: ModelId) -> Result<()> {
 /// `internal` where the store cannot be read.
 pub fn delete(tx: &mut Tx<'_>, model: ModelId, results: &[ExperimentResult]) -> Result<()> {
     for result in results {
+        let experiment = super::experiments::get(tx, result.experiment)?;
         tx.delete(result_key(result.experiment, result.dataset));
-        for scope in scopes(model, result.experiment) {
-            tx.delete(score_key(scope, result));
-        }
+        places(model, experiment.as_ref(), result).for_each(|(_, key)| tx.delete(key));
     }
     write_best(tx, model)
-}
-
-/// Where a result has its scores.
-pub(super) fn scopes(model: ModelId, experiment: ExperimentId) -> [Scope; 2] {
-    [Scope::Model(model), Scope::Experiment(experiment)]
 }
 
 /// What a score leads to.
@@ -284,14 +317,21 @@ pub(super) fn pointer(result: &ExperimentResult) -> [u8; 16] {
     pointer
 }
 
+/// Whose result it is that a score leads to, and on what.
+pub(super) fn pointed_at(pointer: &[u8]) -> (ExperimentId, DatasetId) {
+    (ExperimentId(key::id_at(pointer, 0)), DatasetId(key::id_at(pointer, 8)))
+}
+
 /// Which result of `scope` is the best one.
 pub(super) fn winner(reader: &impl Read, scope: Scope) -> Result<Option<ExperimentResult>> {
-    let all = Key::new(key::SCORE).id(scope.id()).done();
-    let Some((_, first)) = reader.first(all.clone(), key::after_prefix(&all))? else { return Ok(None) };
+    let all = Key::new(key::SCORE).id(scope.id());
+    let prefix = all.clone().done();
+    let end = key::after_prefix(&prefix);
+    let Some((_, first)) = reader.first(prefix, end)? else { return Ok(None) };
     let winner = pointed(reader, &first)?;
     if winner.validation_loss.is_some() {
         // The earliest of equal accuracy without a loss: it wins over a later experiment with one.
-        let silent = score_prefix(scope, winner.accuracy.value()).byte(WITHOUT_LOSS).done();
+        let silent = all.bytes(&score(winner.accuracy.value())).byte(WITHOUT_LOSS).done();
         if let Some((_, pointer)) = reader.first(silent.clone(), key::after_prefix(&silent))? {
             let other = pointed(reader, &pointer)?;
             if other.ordinal < winner.ordinal {
@@ -303,7 +343,7 @@ pub(super) fn winner(reader: &impl Read, scope: Scope) -> Result<Option<Experime
 }
 
 fn pointed(reader: &impl Read, pointer: &[u8]) -> Result<ExperimentResult> {
-    let (experiment, dataset) = (ExperimentId(key::id_at(pointer, 0)), DatasetId(key::id_at(pointer, 8)));
+    let (experiment, dataset) = pointed_at(pointer);
     get(reader, experiment, dataset)?
         .ok_or_else(|| Error::internal(format!("the result of {experiment} on {dataset} is indexed but not stored")))
 }
@@ -349,8 +389,7 @@ mod tests {
 
         #[test]
         fn better_accuracies_come_first(a in 0.0f64..=1.0, b in 0.0f64..=1.0) {
-            let key = |value| score_prefix(Scope::Model(ModelId(1)), value).done();
-            prop_assert_eq!(b.partial_cmp(&a), Some(key(a).cmp(&key(b))));
+            prop_assert_eq!(b.partial_cmp(&a), Some(score(a).cmp(&score(b))));
         }
     }
 }

@@ -5,11 +5,11 @@
 use super::codec::{self, CodecError};
 use super::key::{self, Key};
 use super::record::{self, ParametersV1, StampV1, VersionV1};
-use super::tx::{Read, Tx, damaged};
+use super::tx::{Read, ReadBack, Tx, damaged};
 use crate::domain::dataset::DatasetVersion;
 use crate::domain::error::Result;
 use crate::domain::ids::{ExperimentId, ModelId, RunId, SweepId};
-use crate::domain::run::{Outcome, Run, RunSpec, RunState};
+use crate::domain::run::{Outcome, Run, RunSpec, RunState, StateKind};
 use crate::domain::stamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -191,49 +191,35 @@ pub enum Listed {
     OfModel(ModelId),
     /// All of a sweep's.
     OfSweep(SweepId),
+    /// Those of a model that are in a state.
+    InState(ModelId, StateKind),
 }
 
 impl Listed {
+    /// Where a run stands in it.
+    pub(super) fn key_of(self, run: RunId) -> Vec<u8> {
+        self.prefix().id(run.0).done()
+    }
+
     fn prefix(self) -> Key {
         match self {
             Self::OfModel(model) => Key::new(key::RUN_OF_MODEL).id(model.0),
             Self::OfSweep(sweep) => Key::new(key::RUN_OF_SWEEP).id(sweep.0),
+            Self::InState(model, state) => Key::new(key::RUN_IN_STATE).id(model.0).byte(state as u8),
         }
     }
-}
-
-/// Ids looked through at once, from the newest on: the first time, and at the most. Where runs lie far apart, more are.
-const FIRST_IDS: u64 = 256;
-const MOST_IDS: u64 = 1 << 16;
-
-/// Up to `limit` ids that end the keys of a list, before the id `before`, the newest first. Keys are read forwards only.
-pub(super) fn newest_ids(reader: &impl Read, list: &Key, before: Option<u64>, limit: usize) -> Result<Vec<u64>> {
-    let mut end = match before {
-        Some(id) => id,
-        None => reader.counter("last_id")?.saturating_add(1),
-    };
-    let mut width = FIRST_IDS;
-    let mut found = Vec::new();
-    while end > 0 && found.len() < limit {
-        let start = end.saturating_sub(width);
-        let range = reader.range(list.clone().id(start).done(), list.clone().id(end).done());
-        let ids = range.map(|pair| Ok(key::last_id(&pair?.0))).collect::<Result<Vec<_>>>()?;
-        if ids.len() < limit {
-            width = (width * 2).min(MOST_IDS);
-        }
-        found.extend(ids.into_iter().rev().take(limit - found.len()));
-        end = start;
-    }
-    Ok(found)
 }
 
 /// Up to `limit` runs of a list before the run `before`, the newest first.
 ///
 /// # Errors
 /// `internal` where the store cannot be read.
-pub fn newest(reader: &impl Read, list: Listed, before: Option<RunId>, limit: usize) -> Result<Vec<Run>> {
-    let ids = newest_ids(reader, &list.prefix(), before.map(|run| run.0), limit)?;
-    ids.into_iter().filter_map(|id| get(reader, RunId(id)).transpose()).collect()
+pub fn newest(reader: &impl ReadBack, list: Listed, before: Option<RunId>, limit: usize) -> Result<Vec<Run>> {
+    let mut runs = Vec::new();
+    for id in super::lists::newest_ids(reader, &list.prefix(), before.map(|run| run.0), limit)? {
+        runs.extend(get(reader, RunId(id))?);
+    }
+    Ok(runs)
 }
 
 /// Up to `limit` runs of a list in the order of submission, after the run `after`.
@@ -323,9 +309,9 @@ pub fn put(tx: &mut Tx<'_>, before: Option<&Run>, run: &Run) -> Result<()> {
     if let Some(before) = before {
         leave(tx, before)?;
     } else {
-        tx.mark(Key::new(key::RUN_OF_MODEL).id(run.spec.model.0).id(run.id.0).done(), &[]);
+        tx.mark(Listed::OfModel(run.spec.model).key_of(run.id), &[]);
         if let Some(sweep) = run.sweep {
-            tx.mark(Key::new(key::RUN_OF_SWEEP).id(sweep.0).id(run.id.0).done(), &[]);
+            tx.mark(Listed::OfSweep(sweep).key_of(run.id), &[]);
             super::sweeps::opened(tx, sweep)?;
         }
     }
@@ -340,12 +326,12 @@ pub fn put(tx: &mut Tx<'_>, before: Option<&Run>, run: &Run) -> Result<()> {
 pub fn delete(tx: &mut Tx<'_>, run: &Run) -> Result<()> {
     leave(tx, run)?;
     tx.delete(record_key(run.id));
-    tx.delete(Key::new(key::RUN_OF_MODEL).id(run.spec.model.0).id(run.id.0).done());
+    tx.delete(Listed::OfModel(run.spec.model).key_of(run.id));
     super::logs::set(tx, run.id, None)?;
     let Some(sweep) = run.sweep else { return Ok(()) };
-    tx.delete(Key::new(key::RUN_OF_SWEEP).id(sweep.0).id(run.id.0).done());
+    tx.delete(Listed::OfSweep(sweep).key_of(run.id));
     if of_sweep(tx, sweep, None, 1)?.is_empty() {
-        super::sweeps::delete(tx, sweep);
+        super::sweeps::delete(tx, sweep)?;
     } else if !matches!(run.state, RunState::Done { .. }) {
         super::sweeps::closed(tx, sweep)?;
     }
@@ -353,6 +339,7 @@ pub fn delete(tx: &mut Tx<'_>, run: &Run) -> Result<()> {
 }
 
 fn leave(tx: &mut Tx<'_>, run: &Run) -> Result<()> {
+    tx.delete(Listed::InState(run.spec.model, run.state.kind()).key_of(run.id));
     match run.state {
         RunState::Queued => {
             tx.delete(super::queue::key_of(run));
@@ -371,6 +358,7 @@ fn leave(tx: &mut Tx<'_>, run: &Run) -> Result<()> {
 }
 
 fn enter(tx: &mut Tx<'_>, run: &Run) -> Result<()> {
+    tx.mark(Listed::InState(run.spec.model, run.state.kind()).key_of(run.id), &[]);
     match run.state {
         RunState::Queued => {
             tx.mark(super::queue::key_of(run), &[]);

@@ -7,14 +7,14 @@
 //! its own; a disk without room for that costs the snapshot and nothing else. Knows keys and bytes.
 
 use super::Store;
+use super::chunk::{self, Changes, Chunk, Span, Way};
 use super::engine::scratch;
-use super::gate::{Changes, Chunk, Gate, chunked};
+use super::gate::Gate;
 use super::tx::{Pair, Pairs, Read};
 use crate::domain::error::{Code, Error, Result};
 use sled::IVec;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -123,22 +123,17 @@ impl Overlay {
         }
     }
 
-    fn changes(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Changes> {
-        let changes: Vec<(Vec<u8>, Option<IVec>)> = match &*self.kept() {
-            _ if from >= to => Vec::new(),
-            Kept::Memory { before, .. } => {
-                let found = before.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to))).take(limit);
-                found.map(|(key, held)| (key.clone(), held.clone())).collect()
-            }
+    fn changes(&self, span: Span<'_>, limit: usize) -> Result<Changes> {
+        match &*self.kept() {
+            Kept::Memory { before, .. } => Ok(chunk::changes(before, span, limit)),
+            Kept::Disk(_) if span.is_empty() => Ok(Changes::default()),
             Kept::Disk(db) => {
-                let found = db.range(from..to).take(limit);
+                let found = db.range(span.from..span.to).take(limit);
                 let found = found.map(|pair| pair.map(|(key, held)| (key.to_vec(), unpack(&held))));
-                found.collect::<std::result::Result<_, _>>().map_err(lost)?
+                Ok(chunk::reaching(found.collect::<std::result::Result<_, _>>().map_err(lost)?, limit))
             }
-            Kept::Lost(error) => return Err(error.clone()),
-        };
-        let through = changes.last().filter(|_| changes.len() == limit).map(|(key, _)| key.clone());
-        Ok((changes, through))
+            Kept::Lost(error) => Err(error.clone()),
+        }
     }
 }
 
@@ -168,8 +163,8 @@ impl Snapshot {
         self.range(vec![0], vec![u8::MAX])
     }
 
-    fn chunk(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Chunk> {
-        self.gate.chunk_under(from, to, limit, || self.overlay.changes(from, to, limit))
+    fn chunk(&self, span: Span<'_>, limit: usize) -> Result<Chunk> {
+        self.gate.chunk_under(span, limit, || self.overlay.changes(span, limit))
     }
 }
 
@@ -179,7 +174,8 @@ impl Read for Snapshot {
     }
 
     fn range(&self, from: Vec<u8>, to: Vec<u8>) -> Pairs<'_> {
-        chunked(from, to, |from, to, limit| self.chunk(from, to, limit))
+        // What was kept on the disk is read upwards alone, and so is a snapshot.
+        chunk::chunked(from, to, Way::Up, |span, limit| self.chunk(span, limit))
     }
 }
 
@@ -207,7 +203,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tx::Writes;
+    use super::super::tx::{ReadBack, Writes};
     use super::*;
     use proptest::prelude::*;
 
@@ -262,9 +258,11 @@ mod tests {
                 // Some of it gets to the tree, or what was left of the batches before.
                 gate.bring(brought);
                 prop_assert_eq!(&pairs(&gate), &model);
+                let down = gate.range_back(vec![], vec![255]).map(|pair| pair.map(|(k, v)| (k, v.to_vec())).unwrap());
+                prop_assert!(down.eq(model.clone().into_iter().rev()), "the same, downwards");
                 // The walk goes on a little between two batches.
                 for _ in 0..steps {
-                    let Ok(chunk) = snapshot.chunk(&from, &[255], 3) else { panic!("the snapshot is lost") };
+                    let Ok(chunk) = snapshot.chunk(Span { from: &from, to: &[255], way: Way::Up }, 3) else { panic!("the snapshot is lost") };
                     walked.extend(chunk.pairs.into_iter().map(|(key, value)| (key, value.to_vec())));
                     from = chunk.through.map_or(vec![255], |mut key| { key.push(0); key });
                 }

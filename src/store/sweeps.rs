@@ -3,7 +3,7 @@
 use super::codec::{self, CodecError};
 use super::key::{self, Key};
 use super::record::{StampV1, VersionV1};
-use super::tx::{Read, Tx, damaged};
+use super::tx::{Read, ReadBack, Tx, damaged};
 use crate::domain::error::Result;
 use crate::domain::ids::{ModelId, SweepId};
 use crate::domain::sweep::Sweep;
@@ -53,15 +53,22 @@ pub fn put(tx: &mut Tx<'_>, sweep: &Sweep) -> Result<()> {
         version: sweep.version.into(),
         runs: sweep.runs,
     };
+    tx.mark(listed_key(sweep), &[]);
     tx.put(record_key(sweep.id), codec::encode(1, &stored))
 }
 
-/// Up to `limit` sweeps before the sweep `before`, the newest first.
+/// Where a sweep stands in its model's list.
+pub(super) fn listed_key(sweep: &Sweep) -> Vec<u8> {
+    Key::new(key::SWEEP_OF_MODEL).id(sweep.model.0).id(sweep.id.0).done()
+}
+
+/// Up to `limit` sweeps of a model before the sweep `before`, the newest first.
 ///
 /// # Errors
 /// `internal` where the store cannot be read.
-pub fn newest(reader: &impl Read, before: Option<SweepId>, limit: usize) -> Result<Vec<Sweep>> {
-    let ids = super::runs::newest_ids(reader, &Key::new(key::SWEEP), before.map(|sweep| sweep.0), limit)?;
+pub fn newest(reader: &impl ReadBack, model: ModelId, before: Option<SweepId>, limit: usize) -> Result<Vec<Sweep>> {
+    let list = Key::new(key::SWEEP_OF_MODEL).id(model.0);
+    let ids = super::lists::newest_ids(reader, &list, before.map(|sweep| sweep.0), limit)?;
     ids.into_iter().filter_map(|id| get(reader, SweepId(id)).transpose()).collect()
 }
 
@@ -120,10 +127,17 @@ pub(super) fn opened(tx: &mut Tx<'_>, id: SweepId) -> Result<()> {
 }
 
 /// Removes a sweep that has no run left.
-pub(super) fn delete(tx: &mut Tx<'_>, id: SweepId) {
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub(super) fn delete(tx: &mut Tx<'_>, id: SweepId) -> Result<()> {
+    if let Some(sweep) = get(tx, id)? {
+        tx.delete(listed_key(&sweep));
+    }
     for key in [record_key(id), open_key(id), held_key(id)] {
         tx.delete(key);
     }
+    Ok(())
 }
 
 /// A run of a sweep is over. True where it was the last one.

@@ -58,6 +58,12 @@ pub trait Read {
     }
 }
 
+/// What can be read downwards as well: the store, and not what lies over it.
+pub trait ReadBack: Read {
+    /// The pairs from `from` up to but without `to`, the last key first.
+    fn range_back(&self, from: Vec<u8>, to: Vec<u8>) -> Pairs<'_>;
+}
+
 fn counter_key(name: &str) -> Vec<u8> {
     Key::new(key::META).text(name).done()
 }

@@ -26,6 +26,9 @@ pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/models/{model}/delete", shape).post(delete));
 }
 
+/// The query that asks what the model's end would free.
+const COUNTED: &str = "frees";
+
 #[derive(Template)]
 #[template(path = "about.html")]
 struct AboutPage {
@@ -52,13 +55,13 @@ async fn get(
         let actor = permit.actor();
         let view = services.model(permit, &reference)?;
         let shares = services.accounts().shares(permit, &reference)?;
-        // Whoever may not delete it has no use for what that frees.
+        // All of its runs are looked at for that, and whoever may not delete it has no use for it.
         let frees = match actor.permit::<Change>() {
-            Ok(change) => {
+            Ok(change) if request.query_string() == COUNTED => {
                 let seen = Seen::default();
-                services.delete(change, reference, Target::Model, seen, true).await.ok().and_then(|view| view.frees)
+                services.delete(change, reference, Target::Model, seen, true).await?.frees
             }
-            Err(_) => None,
+            _ => None,
         };
         let frees = frees.map(|frees| {
             format!(

@@ -7,7 +7,7 @@ use crate::domain::experiment::HyperParameters;
 use crate::domain::name::Name;
 use crate::http::parameters::Parameters;
 use crate::service::Services;
-use crate::service::overview::{Row, SortBy};
+use crate::service::overview::{Column as SortBy, Row};
 
 /// Lines of a leaderboard on a page.
 const PAGE: usize = 50;
@@ -39,12 +39,12 @@ pub(super) struct RowShown {
 }
 
 /// The columns that a leaderboard is sorted by: the name in addresses, the title, the order, whether it is a number.
-const COLUMNS: [(&str, &str, SortBy, bool); 5] = [
-    ("accuracy", "Accuracy", SortBy::Accuracy, true),
-    ("experiment", "Experiment", SortBy::Experiment, false),
-    ("learning_rate", "Learning rate", SortBy::LearningRate, true),
-    ("layers", "Layers", SortBy::Layers, true),
-    ("steps", "Steps", SortBy::Steps, true),
+const COLUMNS: [(&str, &str, Option<SortBy>, bool); 5] = [
+    ("accuracy", "Accuracy", None, true),
+    ("experiment", "Experiment", Some(SortBy::Experiment), false),
+    ("learning_rate", "Learning rate", Some(SortBy::LearningRate), true),
+    ("layers", "Layers", Some(SortBy::Layers), true),
+    ("steps", "Steps", Some(SortBy::Steps), true),
 ];
 
 /// What part of a leaderboard is asked for.
@@ -83,7 +83,7 @@ impl Asked {
     }
 
     fn columns(self, model: &Name) -> Vec<Column> {
-        let column = |(at, (_, title, _, is_number)): (usize, &(&str, &'static str, SortBy, bool))| {
+        let column = |(at, (_, title, _, is_number)): (usize, &(&str, &'static str, Option<SortBy>, bool))| {
             let is_sorted = at == self.column;
             let descending = if is_sorted { !self.descending } else { at == 0 };
             let sorted = match (is_sorted, self.descending) {

@@ -7,6 +7,7 @@ use super::sweep::sweep_id;
 use crate::domain::account::View;
 use crate::domain::error::Error;
 use crate::domain::name::Name;
+use crate::domain::run::StateKind;
 use crate::http::auth::Granted;
 use crate::http::error::Shape;
 use crate::http::parameters::Parameters;
@@ -21,7 +22,8 @@ use askama::Template;
 const PAGE: usize = 100;
 
 /// What runs may be asked for by.
-const STATES: [&str; 5] = ["running", "queued", "succeeded", "failed", "cancelled"];
+const STATES: [StateKind; 5] =
+    [StateKind::Running, StateKind::Queued, StateKind::Succeeded, StateKind::Failed, StateKind::Cancelled];
 
 pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/models/{model}/runs", Shape::Page).get(runs));
@@ -34,16 +36,33 @@ struct RunsPage {
     frame: Frame,
     model: String,
     sweep: Option<String>,
-    states: [&'static str; 5],
-    only: Option<&'static str>,
+    only: Option<StateKind>,
     runs: Vec<RunShown>,
     is_first: bool,
     next: Option<String>,
 }
 
 impl RunsPage {
-    fn is_only(&self, state: &str) -> bool {
-        self.only == Some(state)
+    /// Where the runs in a state are, behind one of them.
+    fn href(&self, only: Option<StateKind>, after: Option<&str>) -> String {
+        let only = only.map(|only| format!("state={}", only.name()));
+        let sweep = self.sweep.as_ref().map(|sweep| format!("sweep={sweep}"));
+        let after = after.map(|after| format!("after={after}"));
+        let query: Vec<_> = [only, sweep, after].into_iter().flatten().collect();
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("/models/{}/runs{mark}{}", self.model, query.join("&"))
+    }
+
+    /// Where more of what is shown is.
+    fn again(&self, after: Option<&str>) -> String {
+        self.href(self.only, after)
+    }
+
+    /// What can be chosen: its name, where it is, and whether it is what is shown.
+    fn choices(&self) -> Vec<(&'static str, String, bool)> {
+        let choice =
+            |only: Option<StateKind>| (only.map_or("all", StateKind::name), self.href(only, None), only == self.only);
+        std::iter::once(None).chain(STATES.map(Some)).map(choice).collect()
     }
 }
 
@@ -73,7 +92,6 @@ async fn runs(
         Ok(show(&RunsPage {
             model: model.as_str().to_owned(),
             sweep: sweep.map(|sweep| sweep.to_string()),
-            states: STATES,
             only: state,
             runs,
             is_first: after.is_none(),

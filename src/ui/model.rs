@@ -16,7 +16,7 @@ use crate::http::error::Shape;
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
-use crate::service::overview::{ModelView, Row, SortBy};
+use crate::service::overview::{ModelView, Row};
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
@@ -144,7 +144,7 @@ async fn points(
     let outcome = async {
         let name = Name::parse("model", &path)?;
         let made = tokio::task::spawn_blocking(move || {
-            let board = services.board(permit, &name, (SortBy::Accuracy, true), 0, POINTS)?;
+            let board = services.board(permit, &name, (None, true), 0, POINTS)?;
             let point = |row: &Row| {
                 let at = &row.parameters;
                 (at.learning_rate.get(), at.layers, at.steps, row.value, row.run.to_string(), row.experiment.clone())

@@ -1,7 +1,9 @@
 """A small machine: a control group with little memory, and one core. Either version of control groups will do."""
 
+import errno
 import os
 import sys
+import time
 from pathlib import Path
 
 #: What a process does on its way in: it enters the group, keeps to one core, and becomes what it is to be.
@@ -11,6 +13,10 @@ ENTER = (
     "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
     "os.execv(sys.argv[2], sys.argv[2:])\n"
 )
+
+
+#: How long the kernel may take to empty a group, in seconds.
+PATIENCE = 60
 
 
 def _groups() -> dict[str, str]:
@@ -87,4 +93,38 @@ class Cage:
 
     def __exit__(self, *_) -> None:
         for folder, _, _ in os.walk(self.folder, topdown=False):
-            os.rmdir(folder)
+            self._remove(Path(folder))
+
+    @staticmethod
+    def _remove(folder: Path) -> None:
+        """Removes a group. What has ended in it counts as there until the kernel has let go of its memory, a moment later,
+        and until its parent, which orphans of a campaign have in it, has asked how it ended."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return folder.rmdir()
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+                left = (folder / "cgroup.procs").read_text(encoding="ascii").split()
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{folder} cannot be removed; in it: {[_command(pid) for pid in left]}") from error
+            _reap(left)
+            time.sleep(0.05)
+
+
+def _reap(pids: list[str]) -> None:
+    """Asks how orphans ended that this process has inherited."""
+    for pid in pids:
+        try:
+            os.waitpid(int(pid), os.WNOHANG)
+        except ChildProcessError:
+            pass
+
+
+def _command(pid: str) -> str:
+    """What a process is, for people."""
+    try:
+        return f"{pid} {Path(f'/proc/{pid}/stat').read_text(encoding='utf-8').split(') ')[0]})"
+    except OSError:
+        return f"{pid} (gone)"

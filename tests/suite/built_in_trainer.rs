@@ -50,7 +50,8 @@ fn refused(output: &Output) -> String {
 fn picture(class: u8, number: u8) -> image::GrayImage {
     image::GrayImage::from_fn(8, 8, |x, y| {
         let bright = (y < 4) == (class == 0);
-        Luma([if bright { 180 } else { 60 } + (number * 7 + x as u8 * 13 + y as u8 * 29) % 50])
+        Luma([if bright { 180 } else { 60 }
+            + number.wrapping_mul(7).wrapping_add(x as u8 * 13).wrapping_add(y as u8 * 29) % 50])
     })
 }
 

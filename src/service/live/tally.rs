@@ -3,8 +3,8 @@
 
 use crate::domain::error::Result;
 use crate::domain::ids::{ExperimentId, RunId, SweepId};
-use crate::domain::run::{Outcome, Run, RunState};
-use crate::service::control::{STATES, SweepBest, SweepView};
+use crate::domain::run::{Outcome, Run, RunState, StateKind};
+use crate::service::control::{SweepBest, SweepView};
 use crate::store::{Store, models, runs, sweeps};
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -15,8 +15,8 @@ const MOST: usize = 16;
 /// Where one sweep stands; of several runs of one experiment the last counts.
 #[derive(Debug, Default)]
 pub(in crate::service) struct Tally {
-    last: HashMap<ExperimentId, (RunId, &'static str)>,
-    counts: [u64; STATES.len()],
+    last: HashMap<ExperimentId, (RunId, StateKind)>,
+    counts: [u64; StateKind::ALL.len()],
     best: Option<SweepBest>,
     /// When it was last asked for, in order.
     used: u64,
@@ -30,14 +30,14 @@ impl Tally {
         Ok(tally)
     }
 
-    fn count(&mut self, state: &str) -> Option<&mut u64> {
-        let at = STATES.iter().position(|name| *name == state)?;
+    fn count(&mut self, state: StateKind) -> Option<&mut u64> {
+        let at = StateKind::ALL.iter().position(|kind| *kind == state)?;
         self.counts.get_mut(at)
     }
 
     /// Takes in where a run stands now.
     fn note(&mut self, run: &Run) {
-        let state = run.state.name();
+        let state = run.state.kind();
         match self.last.get(&run.spec.experiment).copied() {
             Some((other, _)) if other > run.id => return,
             Some((_, before)) => {
@@ -66,7 +66,7 @@ impl Tally {
         let model = models::get(store, sweep.model)?;
         Ok(Some(SweepView {
             model: model.map(|model| model.name.as_str().to_owned()).unwrap_or_default(),
-            states: STATES.into_iter().zip(self.counts).collect(),
+            states: StateKind::ALL.map(StateKind::name).into_iter().zip(self.counts).collect(),
             best: self.best.clone(),
             sweep,
         }))

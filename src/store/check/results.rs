@@ -1,11 +1,10 @@
 //! Results, the scores that order them, and the best of each model.
 
-use super::super::key;
-use super::super::results::{self, Scope};
+use super::super::results;
 use super::super::tx::Read;
 use super::super::{experiments, models, runs};
 use super::look::Look;
-use crate::domain::ids::{DatasetId, ExperimentId, ModelId};
+use crate::domain::ids::ModelId;
 use crate::domain::result::ExperimentResult;
 use crate::domain::run::{Outcome, RunState};
 
@@ -17,9 +16,10 @@ pub(super) fn result<R: Read>(look: &mut Look<'_, R>) {
     }
     let found = experiments::get(look.reader, result.experiment);
     let Some(experiment) = look.expect(&who, "its experiment", found) else { return };
-    let Ok(shown) = results::shown_in(look.reader, experiment.model, &result) else { return };
-    for scope in shown.into_iter().flatten() {
-        look.index(&who, "score", results::score_key(scope, &result), &results::pointer(&result));
+    let Ok(shown) = results::shown_in(look.reader, experiment.model, Some(&experiment), &result) else { return };
+    let places = results::places(experiment.model, Some(&experiment), &result);
+    for (_, key) in places.filter(|(scope, _)| shown.contains(&Some(*scope))) {
+        look.index(&who, "score", key, &results::pointer(&result));
     }
     let Some(run) = look.expect(&who, format_args!("its run {}", result.run), runs::get(look.reader, result.run))
     else {
@@ -45,27 +45,19 @@ pub(super) fn result<R: Read>(look: &mut Look<'_, R>) {
     }
 }
 
-pub(super) fn score<R: Read>(look: &mut Look<'_, R>) {
-    let owner = key::id_at(look.key(), 0);
-    let (experiment, dataset) = (ExperimentId(key::id_at(look.value(), 0)), DatasetId(key::id_at(look.value(), 8)));
-    let scope = match owner {
-        id if id == experiment.0 => Scope::Experiment(experiment),
-        id => Scope::Model(ModelId(id)),
+/// A score, or a place in a column: it leads to a result that stands there.
+pub(super) fn place<R: Read>(look: &mut Look<'_, R>) {
+    let (experiment, dataset) = results::pointed_at(look.value());
+    let found = (experiments::get(look.reader, experiment), results::get(look.reader, experiment, dataset));
+    // What cannot be read is found at its own key.
+    let (Ok(experiment_found), Ok(result)) = found else { return };
+    let stands = |result: &ExperimentResult| {
+        let Some(found) = &experiment_found else { return false };
+        let Ok(shown) = results::shown_in(look.reader, found.model, Some(found), result) else { return true };
+        let mut places = results::places(found.model, Some(found), result);
+        places.any(|(scope, key)| key == look.whole_key() && shown.contains(&Some(scope)))
     };
-    let model = experiments::get(look.reader, experiment).map(|found| found.map(|found| found.model));
-    let (Ok(model), Ok(result)) = (model, results::get(look.reader, experiment, dataset)) else { return };
-    let is_own = match scope {
-        Scope::Model(owner) => model == Some(owner),
-        Scope::Experiment(_) => true,
-    };
-    let is_shown = |result: &ExperimentResult| {
-        results::score_key(scope, result)[1..] == *look.key()
-            && model.is_some_and(|model| {
-                // What cannot be read is found at its own key.
-                results::shown_in(look.reader, model, result).map_or(true, |shown| shown.contains(&Some(scope)))
-            })
-    };
-    if !is_own || !result.as_ref().is_some_and(is_shown) {
+    if !result.as_ref().is_some_and(stands) {
         look.stale(format!("a score of {experiment} on {dataset}"));
     }
 }

@@ -3,6 +3,7 @@
 use super::super::codec;
 use super::super::key::{self, Key};
 use super::super::results;
+use super::super::runs::Listed;
 use super::super::tx::Read;
 use super::super::{datasets, events, experiments, logs, models, queue as waiting, runs, sweeps};
 use super::look::Look;
@@ -30,11 +31,10 @@ pub(super) fn run<R: Read>(look: &mut Look<'_, R>) {
     if let Some(sweep) = run.sweep {
         look.expect(&who, format_args!("its sweep {sweep}"), sweeps::get(look.reader, sweep));
     }
-    let listed = Key::new(key::RUN_OF_MODEL).id(run.spec.model.0).id(run.id.0).done();
-    look.index(&who, "model's list", listed, &[]);
+    look.index(&who, "model's list", Listed::OfModel(run.spec.model).key_of(run.id), &[]);
+    look.index(&who, "state's list", Listed::InState(run.spec.model, run.state.kind()).key_of(run.id), &[]);
     if let Some(sweep) = run.sweep {
-        let listed = Key::new(key::RUN_OF_SWEEP).id(sweep.0).id(run.id.0).done();
-        look.index(&who, "sweep's list", listed, &[]);
+        look.index(&who, "sweep's list", Listed::OfSweep(sweep).key_of(run.id), &[]);
     }
     match &run.state {
         RunState::Queued => look.index(&who, "place in the queue", waiting::key_of(&run), &[]),
@@ -65,17 +65,17 @@ fn has_result<R: Read>(look: &mut Look<'_, R>, run: &Run, experiment: &Experimen
     if stored.as_ref().is_some_and(|stored| stored.run > own.run || *stored == own) {
         return;
     }
-    let scopes = results::scopes(run.spec.model, own.experiment);
+    let places = |result| results::places(run.spec.model, Some(experiment), result).map(|(_, key)| key);
     let mut writes = vec![];
     if let Some(stored) = &stored {
-        writes.extend(scopes.map(|scope| (results::score_key(scope, stored), None)));
+        writes.extend(places(stored).map(|key| (key, None)));
     }
     let what = format!("the result of {} is not stored, or says something else", run.id);
     match results::encode(&own) {
         Ok(bytes) => {
             writes.push((results::result_key(own.experiment, own.dataset), Some(bytes)));
             let pointer = results::pointer(&own).to_vec();
-            writes.extend(scopes.map(|scope| (results::score_key(scope, &own), Some(pointer.clone()))));
+            writes.extend(places(&own).map(|key| (key, Some(pointer.clone()))));
             look.fixable(what, writes);
         }
         Err(_) => look.problem(what),
@@ -120,6 +120,19 @@ pub(super) fn of_model<R: Read>(look: &mut Look<'_, R>) {
     look.leads(format_args!("{} of {}", RunId(id), ModelId(model)), found, |run| run.spec.model.0 == model);
 }
 
+pub(super) fn in_state<R: Read>(look: &mut Look<'_, R>) {
+    let id = RunId(key::last_id(look.key()));
+    let own = look.whole_key().to_vec();
+    let fits = |run: &Run| Listed::InState(run.spec.model, run.state.kind()).key_of(run.id) == own;
+    look.leads(format_args!("{id} in its state"), runs::get(look.reader, id), fits);
+}
+
+pub(super) fn sweep_of_model<R: Read>(look: &mut Look<'_, R>) {
+    let Some([model, id]) = look.ids() else { return };
+    let found = sweeps::get(look.reader, SweepId(id));
+    look.leads(format_args!("{} of {}", SweepId(id), ModelId(model)), found, |sweep| sweep.model.0 == model);
+}
+
 pub(super) fn of_sweep<R: Read>(look: &mut Look<'_, R>) {
     let Some([sweep, id]) = look.ids() else { return };
     let found = runs::get(look.reader, RunId(id));
@@ -143,6 +156,7 @@ pub(super) fn sweep<R: Read>(look: &mut Look<'_, R>) {
         return;
     }
     look.expect(&who, format_args!("its model {}", sweep.model), models::get(look.reader, sweep.model));
+    look.index(&who, "model's list", sweeps::listed_key(&sweep), &[]);
     let DatasetVersion { dataset, number } = sweep.version;
     let version = datasets::frozen(look.reader, sweep.version);
     look.expect(&who, format_args!("version {} of {dataset}", number.0), version);

@@ -190,7 +190,8 @@ pub(super) mod tests {
             for number in 0..30u8 {
                 let picture = image::GrayImage::from_fn(8, 8, |x, y| {
                     let bright = (y < 4) == (class == 0);
-                    image::Luma([if bright { 180 } else { 60 } + (number * 7 + x as u8 * 13 + y as u8 * 29) % 50])
+                    image::Luma([if bright { 180 } else { 60 }
+                        + number.wrapping_mul(7).wrapping_add(x as u8 * 13).wrapping_add(y as u8 * 29) % 50])
                 });
                 picture.save(folder.join(format!("{number}.png"))).unwrap();
             }
