@@ -139,7 +139,7 @@ const launch = async () => {
 /** Errors on a page, but for a server that is away, of which the browser and htmx complain. */
 const watch = (page, complaints) => {
   page.on("pageerror", (error) => complaints.push(`${page.url()}: ${error.message}`));
-  page.on("console", (line) => { if (line.type() === "error" && !/net::ERR_|^htmx:sendError$/.test(line.text())) complaints.push(`${page.url()}: ${line.text()}`); });
+  page.on("console", (line) => { if (line.type() === "error" && !/net::ERR_|htmx:error: Failed to fetch/.test(line.text())) complaints.push(`${page.url()}: ${line.text()}`); });
 };
 
 /** Marks a page, so that a reload can be told. */
