@@ -24,6 +24,34 @@ const sorted = (page) => page.evaluate(() => new Promise((done) => {
   look();
 }));
 
+/** Milliseconds from a click on the next state to the frame that shows the runs in that state. */
+const filtered = (page) => page.evaluate(() => new Promise((done) => {
+  const choices = () => [...document.querySelectorAll(".filter a")], chosen = () => choices().findIndex((choice) => choice.ariaCurrent);
+  const before = chosen(), began = performance.now();
+  const look = () => requestAnimationFrame(() => (chosen() !== before ? done(performance.now() - began) : look()));
+  choices()[(before + 1) % choices().length].click();
+  look();
+}));
+
+/** Milliseconds between the frames while a gallery scrolls by at a hand's pace, and how many images came by. */
+const scrolled = async (browser, address, place) => {
+  const page = await browser.page(address);
+  await page.goto(place);
+  await page.locator("[data-gallery]").scrollIntoViewIfNeeded();
+  return page.evaluate((seconds) => new Promise((done) => {
+    const frames = [], began = performance.now();
+    let last = began;
+    const next = (now) => {
+      frames.push(now - last);
+      scrollBy(0, 3 * (now - last));
+      last = now;
+      if (now - began < seconds * 1000) requestAnimationFrame(next);
+      else done({ frames: frames.slice(2), shown: document.querySelectorAll("[data-gallery] img").length });
+    };
+    requestAnimationFrame(next);
+  }), 5);
+};
+
 const interactions = async (browser, address, model, rounds) => {
   const page = await browser.page(address);
   await page.goto(`/models/${model}`);
@@ -41,13 +69,8 @@ const interactions = async (browser, address, model, rounds) => {
     }), round));
   }
   const runs = await browser.page(address);
-  for (let round = 0; round < rounds; round++) {
-    await runs.goto(`/models/${model}/runs`);
-    const began = performance.now();
-    await runs.click(".filter a:nth-child(4)", { noWaitAfter: true });
-    await runs.waitForFunction(() => document.querySelector(".filter a:nth-child(4)")?.ariaCurrent === "true");
-    found["filter the runs"].push(performance.now() - began);
-  }
+  await runs.goto(`/models/${model}/runs`);
+  for (let round = 0; round < rounds; round++) found["filter the runs"].push(await filtered(runs));
   return found;
 };
 
@@ -83,7 +106,7 @@ const news = async (browser, rounds) => {
 };
 
 const main = async () => {
-  const address = process.argv[2], { places, model, rounds } = JSON.parse(fs.readFileSync(0, "utf8"));
+  const address = process.argv[2], { places, model, gallery, rounds } = JSON.parse(fs.readFileSync(0, "utf8"));
   const browser = await launch();
   try {
     const paints = {};
@@ -91,7 +114,8 @@ const main = async () => {
       paints[name] = [];
       for (let round = 0; round < rounds; round++) paints[name].push(await paint(browser, address, place));
     }
-    console.log(JSON.stringify({ paints, interactions: await interactions(browser, address, model, rounds), news: await news(browser, rounds) }));
+    const looks = { interactions: await interactions(browser, address, model, rounds), ...(await scrolled(browser, address, gallery)) };
+    console.log(JSON.stringify({ paints, ...looks, news: await news(browser, rounds) }));
   } finally { await browser.close(); }
 };
 main().catch((error) => { console.error(error); process.exit(1); });

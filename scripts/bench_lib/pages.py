@@ -1,4 +1,4 @@
-"""What the pages cost: with many runs, in a browser, and with many windows open."""
+"""What the pages cost: with many runs and images, in a browser, and with many windows open."""
 
 import json
 import os
@@ -8,15 +8,18 @@ import subprocess
 import time
 from urllib.request import Request, urlopen
 
+from . import pictures
 from .proc import MIB, TICKS_PER_SECOND, median, resident, ticks
 from .server import serving
 from .sweeps import ready_model, settings
-from .table import Row, skipped, spread
+from .table import Row, say, skipped, spread
 
 RUNS = 10_000
+IMAGES = 20_000
 WINDOWS = 200
 WATCH_SECONDS = 10
 MODEL = "many"
+DATASET = "pictures"
 
 # Every result another accuracy, and a point on the way to it.
 TRAINER = """\
@@ -68,7 +71,11 @@ def _places(client):
         "sweeps": f"{model}/sweeps",
         "sweep": f"/sweeps/{runs[0]['sweep_id']}",
         "model settings": f"{model}/settings",
-        "dataset": f"{model}/datasets/_all",
+        "dataset": f"{model}/datasets/{DATASET}",
+        "one label of it": f"{model}/datasets/{DATASET}?label=class+7",
+        "its duplicates": f"{model}/datasets/{DATASET}/duplicates",
+        "its versions": f"{model}/datasets/{DATASET}/versions",
+        "all images": f"{model}/datasets/_all",
         "run": f"/runs/{ids[0]}",
         "compare": f"/compare?runs={','.join(ids)}",
         "queue": "/queue",
@@ -90,7 +97,7 @@ def _weights(bench, server):
         taken = [_fetch(server.address, place) for _ in range(max(3, bench.runs))]
         slowest = max(slowest, (name, median([first for first, _ in taken])), key=lambda one: one[1])
         largest = max(largest, (name, taken[0][1]), key=lambda one: one[1])
-    many = f"{len(places)} pages, {RUNS:,} runs"
+    many = f"{len(places)} pages, {RUNS:,} runs, {IMAGES:,} images"
     return places, [
         _at_most("first byte of the slowest page", slowest[1], lambda ms: f"{ms:.0f} ms", 50, f"{many}: {slowest[0]}"),
         _at_most("the largest page", largest[1] / 1024, lambda kib: f"{kib:.0f} KiB", 300, f"{many}: {largest[0]}"),
@@ -120,7 +127,7 @@ def _in_a_browser(bench, server, places):
         return [skipped("pages in a browser", "node, chromium and playwright-core are wanted: scripts/screenshots")]
     command = ["node", os.path.join(bench.checkout, "scripts/bench_lib/pages.js"), f"http://{server.address}"]
     given = {**os.environ, "TRAINYARD_BIN": bench.binary, "CHROMIUM": chromium}
-    asked = json.dumps({"places": places, "model": MODEL, "rounds": max(3, bench.runs)})
+    asked = json.dumps({"places": places, "model": MODEL, "gallery": places["dataset"], "rounds": max(3, bench.runs)})
     done = subprocess.run(command, input=asked, env=given, stdout=subprocess.PIPE, text=True, check=True, timeout=900)
     told = json.loads(done.stdout)
     form = lambda ms: f"{ms:.0f} ms"
@@ -129,6 +136,11 @@ def _in_a_browser(bench, server, places):
     rows = [_at_most("largest contentful paint, slowest", paints[slowest], form, 500, f"{len(paints)} pages: {slowest}")]
     for name, values in told["interactions"].items():
         rows.append(Row(name, spread(values, form), target="<= 100 ms", ok=median(values) <= 100))
+    frames = sorted(told["frames"])
+    slow = frames[len(frames) * 95 // 100]
+    beside = f"{len(frames)} frames, the longest {form(frames[-1])}, {told['shown']} images came by"
+    rows.append(Row("a frame while the gallery scrolls", form(median(frames)), beside, target="<= 17 ms", ok=median(frames) <= 17.5))
+    rows.append(Row("the slowest frames, 95th percentile", form(slow), beside, target="<= 50 ms", ok=slow <= 50))
     news = told["news"]
     rows.append(Row("a point, printed to shown", spread(news, form), target="<= 200 ms", ok=max(news) <= 200))
     return rows
@@ -184,7 +196,11 @@ def pages(bench):
         ready_model(server.client, MODEL)
         server.client.get("/runDefaultExperiments", model_name=MODEL)
         server.client.wait_until_idle(every=0.5)
+        began = time.perf_counter()
+        pictures.fill(f"http://{server.address}", MODEL, DATASET, IMAGES)
+        say(f"{IMAGES:,} images of one zip file are there after {time.perf_counter() - began:.1f} s")
         places, rows = _weights(bench, server)
         rows.append(_assets(server, places))
         rows += _in_a_browser(bench, server, places)
+        rows.append(_at_most("memory at the end", resident(server.pid) / MIB, lambda mib: f"{mib:.0f} MiB", 96))
     return rows + _windows(bench)

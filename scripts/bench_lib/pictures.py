@@ -1,18 +1,10 @@
-"""A dataset of many images, filled by one zip file, and how its page answers.
+"""A dataset of many images, filled by one zip file."""
 
-fill() is for whoever needs such a dataset; measure() takes the figures. By itself:
-
-    python3 -m bench_lib.pictures http://127.0.0.1:8080 [IMAGES [SERVER_PID]]      (in scripts/)
-"""
-
-import http.client
 import io
 import json
 import random
 import struct
-import sys
-import time
-import urllib.parse
+import urllib.error
 import urllib.request
 import zipfile
 import zlib
@@ -57,64 +49,3 @@ def fill(address, model, dataset, count):
     if last["type"] != "done" or last["refused"]:
         raise RuntimeError(f"the dataset was not filled: {last}")
     return last
-
-
-def asked(address, path, times=15):
-    """Milliseconds to the first byte and to the last, both the median, and how many bytes that were."""
-    host = urllib.parse.urlsplit(address).netloc
-    first, whole, size = [], [], 0
-    for _ in range(times):
-        connection = http.client.HTTPConnection(host)
-        connection.connect()
-        began = time.perf_counter()
-        connection.request("GET", path, headers={"Accept": "text/html"})
-        answer = connection.getresponse()
-        first.append(time.perf_counter() - began)
-        size = len(answer.read())
-        whole.append(time.perf_counter() - began)
-        if answer.status != 200:
-            raise RuntimeError(f"{path}: {answer.status}")
-        connection.close()
-    middle = lambda values: round(sorted(values)[len(values) // 2] * 1000, 1)
-    return middle(first), middle(whole), size
-
-
-def measure(address, model, dataset):
-    """Path -> (first byte in ms, whole in ms, bytes) of what a person with many images waits for."""
-    page = f"/models/{model}/datasets/{dataset}"
-    base = f"/api/v1{page}"
-    number = json.load(urllib.request.urlopen(f"{address}{base}"))["version"]
-    paths = {
-        "the page": page,
-        "one class of it": f"{page}?label=class+7",
-        "its duplicates": f"{page}/duplicates",
-        "its versions, two compared": f"{page}/versions?from={number - 500}&to={number}",
-        "the balance of a version half way": f"{base}/versions/{number // 2}/balance",
-    }
-    return {name: asked(address, path) for name, path in paths.items()}
-
-
-def resident(pid):
-    """The most that a process has held, and what it holds, in MiB."""
-    lines = dict(line.split(":", 1) for line in open(f"/proc/{pid}/status", encoding="ascii"))
-    return {key: int(lines[key].split()[0]) // 1024 for key in ("VmHWM", "VmRSS")}
-
-
-def main():
-    address, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 20_000
-    began = time.perf_counter()
-    report = fill(address, "many", "pictures", count)
-    print(f"{report['added']} images of one zip file added in {time.perf_counter() - began:.1f} s")
-    for name, (first, whole, size) in measure(address, "many", "pictures").items():
-        print(f"{name}: first byte after {first} ms, all after {whole} ms, {size / 1024:.0f} KiB")
-    began, size = time.perf_counter(), 0
-    with urllib.request.urlopen(f"{address}/api/v1/models/many/datasets/pictures/export.zip") as answer:
-        while piece := answer.read(1 << 16):
-            size += len(piece)
-    print(f"export of {size / 1048576:.1f} MiB in {time.perf_counter() - began:.1f} s")
-    if len(sys.argv) > 3:
-        print("memory in MiB:", resident(sys.argv[3]))
-
-
-if __name__ == "__main__":
-    main()
