@@ -4,6 +4,7 @@
 //! services and the domain's types; not the store, not the scheduler, and of the pages no more than `pages` says.
 
 pub mod api;
+pub mod asked;
 pub mod auth;
 pub mod body;
 pub mod browser;

@@ -14,8 +14,7 @@ use crate::domain::result::Best;
 use crate::domain::run::{Outcome, Run, RunState};
 use crate::domain::stamp::Timestamp;
 use crate::domain::sweep::Sweep;
-use crate::store::columns;
-pub use crate::store::columns::Column;
+use crate::store::columns::{self, Order};
 use crate::store::results::Scope;
 use crate::store::{Store, datasets, experiments, lists, models, results, runs, sweeps};
 use std::collections::HashMap;
@@ -188,7 +187,7 @@ impl Services {
         })
     }
 
-    /// Up to `limit` lines of a model's leaderboard after the first `skipped`, by a column or, without one, by accuracy.
+    /// Up to `limit` lines of a model's leaderboard after the first `skipped`.
     ///
     /// # Errors
     /// `not_found` for the model.
@@ -196,7 +195,7 @@ impl Services {
         &self,
         permit: Permit<View>,
         model: &Name,
-        order: (Option<Column>, bool),
+        order: Order,
         skipped: usize,
         limit: usize,
     ) -> Result<Board> {
@@ -204,7 +203,8 @@ impl Services {
         let model = access::model_id(store, permit, model)?;
         let mut names = HashMap::new();
         let mut rows = Vec::new();
-        for (experiment, dataset) in columns::sorted(store, model, order, skipped, limit.saturating_add(1))? {
+        for place in columns::sorted(store, model, order, None).skip(skipped).take(limit.saturating_add(1)) {
+            let (_, (experiment, dataset)) = place?;
             let Some(result) = results::get(store, experiment, dataset)? else { continue };
             let Some(experiment) = experiments::get(store, experiment)? else { continue };
             rows.push(Row {

@@ -7,8 +7,8 @@ use crate::domain::experiment::HyperParameters;
 use crate::domain::ids::{DatasetId, ExperimentId, ModelId};
 use crate::domain::reference::Reference;
 use crate::domain::result::ExperimentResult;
-use crate::store::results::{self, Scope};
-use crate::store::{Store, datasets, experiments};
+pub use crate::store::columns::{Column, Order, Place};
+use crate::store::{Store, columns, datasets, experiments, results};
 
 /// Results looked at in one go.
 const PAGE: usize = 200;
@@ -26,9 +26,6 @@ pub struct Ranked {
     pub dataset: String,
 }
 
-/// A place in the order of results.
-pub type Rank = Vec<u8>;
-
 /// The results of a model in the order of its experiments, a page at a time.
 pub struct Export {
     store: Store,
@@ -37,7 +34,7 @@ pub struct Export {
 }
 
 impl Services {
-    /// Up to `limit` results of a model behind a place, the best first, each with its place.
+    /// Up to `limit` results of a model in an order, behind a place of it, each with its place.
     ///
     /// # Errors
     /// `not_found` for the model.
@@ -45,13 +42,14 @@ impl Services {
         &self,
         permit: Permit<View>,
         model: &Reference<ModelId>,
-        after: Option<&Rank>,
+        order: Order,
+        after: Option<&Place>,
         limit: usize,
-    ) -> Result<Vec<(Rank, Ranked)>> {
+    ) -> Result<Vec<(Place, Ranked)>> {
         let store = &self.parts.store;
         let model = access::called_id(store, permit, model)?;
-        let found = results::ranking(store, Scope::Model(model), after.map(Vec::as_slice), limit)?;
-        found.into_iter().map(|(rank, result)| Ok((rank, named(store, result)?))).collect()
+        let found = columns::sorted(store, model, order, after.map(Vec::as_slice)).take(limit);
+        found.map(|found| found.and_then(|(place, whose)| Ok((place, at(store, whose)?)))).collect()
     }
 
     /// The best result of a model, among those of an experiment and on a dataset where these are named.
@@ -78,14 +76,13 @@ impl Services {
             let experiment = access::experiment(store, id, experiment)?.id;
             return named(store, results::get(store, experiment, dataset)?.ok_or_else(none)?);
         }
-        let mut after: Option<Rank> = None;
-        loop {
-            let page = results::ranking(store, Scope::Model(id), after.as_deref(), PAGE)?;
-            after = Some(page.last().ok_or_else(none)?.0.clone());
-            if let Some((_, result)) = page.into_iter().find(|(_, result)| result.dataset == dataset) {
-                return named(store, result);
+        for found in columns::sorted(store, id, Order::BEST_FIRST, None) {
+            let (_, whose) = found?;
+            if whose.1 == dataset {
+                return at(store, whose);
             }
         }
+        Err(none())
     }
 
     /// All results of a model.
@@ -123,6 +120,17 @@ impl Export {
         }
         Ok(Some(page))
     }
+}
+
+/// The result that stands at a place.
+fn at(store: &Store, (experiment, dataset): (ExperimentId, DatasetId)) -> Result<Ranked> {
+    let found = results::get(store, experiment, dataset)?;
+    named(
+        store,
+        found.ok_or_else(|| {
+            Error::internal(format!("the result of {experiment} on {dataset} is indexed but not stored"))
+        })?,
+    )
 }
 
 fn named(store: &Store, result: ExperimentResult) -> Result<Ranked> {

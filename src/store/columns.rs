@@ -59,28 +59,46 @@ pub(super) fn keys(experiment: &Experiment, result: &ExperimentResult) -> [Vec<u
     Column::ALL.map(|column| column.key(experiment, result))
 }
 
-/// Up to `limit` results of a model after the first `skipped`, in the order of a column or, without one, of their accuracies:
-/// whose they are and on what.
-///
-/// # Errors
-/// `internal` where the store cannot be read.
-pub fn sorted(
-    reader: &impl ReadBack,
+/// By what results are sorted, and which way: a column or, without one, their accuracies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// The column.
+    pub by: Option<Column>,
+    /// The greatest value first.
+    pub descending: bool,
+}
+
+impl Order {
+    /// The best first.
+    pub const BEST_FIRST: Self = Self { by: None, descending: true };
+}
+
+/// A place in an order of results.
+pub type Place = Vec<u8>;
+
+/// The results of a model in an order, behind a place: whose they are and on what, each with its place.
+pub fn sorted<'a, R: ReadBack>(
+    reader: &'a R,
     model: ModelId,
-    (column, descending): (Option<Column>, bool),
-    skipped: usize,
-    limit: usize,
-) -> Result<Vec<(ExperimentId, DatasetId)>> {
-    let prefix = match column {
-        Some(column) => column.prefix(model).done(),
-        None => Key::new(key::SCORE).id(Scope::Model(model).id()).done(),
+    order: Order,
+    after: Option<&[u8]>,
+) -> impl Iterator<Item = Result<(Place, (ExperimentId, DatasetId))>> + use<'a, R> {
+    let list = match order.by {
+        Some(column) => column.prefix(model),
+        None => Key::new(key::SCORE).id(Scope::Model(model).id()),
     };
+    let prefix = list.clone().done();
     let end = key::after_prefix(&prefix);
-    // The best accuracy has the first key.
-    let downwards = if column.is_some() { descending } else { !descending };
-    let all = if downwards { reader.range_back(prefix, end) } else { reader.range(prefix, end) };
-    let pointed = all.skip(skipped).take(limit).map(|pair| Ok(results::pointed_at(&pair?.1)));
-    pointed.collect()
+    let length = prefix.len();
+    // The best accuracy has the first key. No key begins another one, so a nought behind one leads to the next.
+    let all = match (order.descending == order.by.is_some(), after) {
+        (true, after) => reader.range_back(prefix, after.map_or(end, |place| list.bytes(place).done())),
+        (false, after) => reader.range(after.map_or(prefix, |place| list.bytes(place).byte(0).done()), end),
+    };
+    all.map(move |pair| {
+        let (key, pointer) = pair?;
+        Ok((key.get(length..).unwrap_or_default().to_vec(), results::pointed_at(&pointer)))
+    })
 }
 
 #[cfg(test)]

@@ -203,29 +203,6 @@ pub fn of_experiment(reader: &impl Read, experiment: ExperimentId) -> Result<Vec
         .collect()
 }
 
-/// Up to `limit` results behind a place, the best first, each with its place. Of equal accuracies, those with a validation loss
-/// come first, by that.
-///
-/// # Errors
-/// `internal` where the store cannot be read.
-pub fn ranking(
-    reader: &impl Read,
-    scope: Scope,
-    after: Option<&[u8]>,
-    limit: usize,
-) -> Result<Vec<(Vec<u8>, ExperimentResult)>> {
-    let all = Key::new(key::SCORE).id(scope.id());
-    let prefix = all.clone().done();
-    // No key is a prefix of another, so a nought behind one leads to the next.
-    let from = after.map_or_else(|| prefix.clone(), |place| all.bytes(place).byte(0).done());
-    let mut found = Vec::new();
-    for pair in reader.range(from, key::after_prefix(&prefix)).take(limit) {
-        let (key, pointer) = pair?;
-        found.push((key[prefix.len()..].to_vec(), pointed(reader, &pointer)?));
-    }
-    Ok(found)
-}
-
 /// Stores a result of a run of `model`, unless a run that was submitted later has one already.
 ///
 /// # Errors

@@ -7,7 +7,8 @@ use crate::domain::experiment::HyperParameters;
 use crate::domain::name::Name;
 use crate::http::parameters::Parameters;
 use crate::service::Services;
-use crate::service::overview::{Column as SortBy, Row};
+use crate::service::overview::Row;
+use crate::service::ranking::{Column as SortBy, Order};
 
 /// Lines of a leaderboard on a page.
 const PAGE: usize = 50;
@@ -112,7 +113,7 @@ fn row_shown(row: Row, best: Option<&str>) -> RowShown {
     }
 }
 
-/// Reads a page of the leaderboard; it may block, since it may have to sort.
+/// Reads a page of the leaderboard; it may block.
 pub(super) fn read(
     services: &Services,
     permit: Permit<View>,
@@ -121,7 +122,8 @@ pub(super) fn read(
     best: Option<&str>,
 ) -> Result<BoardShown> {
     let skipped = (asked.page - 1) * PAGE;
-    let board = services.board(permit, model, (COLUMNS[asked.column].2, asked.descending), skipped, PAGE)?;
+    let order = Order { by: COLUMNS[asked.column].2, descending: asked.descending };
+    let board = services.board(permit, model, order, skipped, PAGE)?;
     let to = |page| Asked { page, ..asked }.href(model);
     let is_empty = board.rows.is_empty();
     let rows = board.rows.into_iter().enumerate().map(|(at, row)| (skipped + at + 1, row_shown(row, best)));

@@ -17,6 +17,7 @@ use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
 use crate::service::overview::{ModelView, Row};
+use crate::service::ranking::Order;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
@@ -62,7 +63,8 @@ pub(super) struct ModelPage {
     sweep: SweepShown,
     board: BoardShown,
     datasets: Vec<DatasetShown>,
-    pub prediction: Option<Prediction>,
+    /// One for each image that was asked about, or what the client called it and why there is none.
+    pub predictions: Vec<Result<Prediction, (String, String)>>,
     pub problem: Option<String>,
 }
 
@@ -77,7 +79,7 @@ fn best_shown(view: &ModelView) -> Option<BestShown> {
     })
 }
 
-/// Reads all of the page; it may block, since it may have to sort.
+/// Reads all of the page; it may block.
 fn read(services: &Services, permit: Permit<View>, name: &Name, asked: Asked, frame: Frame) -> Result<ModelPage> {
     let view = services.model_overview(permit, name)?;
     let best = best_shown(&view);
@@ -101,7 +103,7 @@ fn read(services: &Services, permit: Permit<View>, name: &Name, asked: Asked, fr
         best,
         sweep,
         datasets,
-        prediction: None,
+        predictions: Vec::new(),
         problem: None,
     })
 }
@@ -144,7 +146,7 @@ async fn points(
     let outcome = async {
         let name = Name::parse("model", &path)?;
         let made = tokio::task::spawn_blocking(move || {
-            let board = services.board(permit, &name, (None, true), 0, POINTS)?;
+            let board = services.board(permit, &name, Order::BEST_FIRST, 0, POINTS)?;
             let point = |row: &Row| {
                 let at = &row.parameters;
                 (at.learning_rate.get(), at.layers, at.steps, row.value, row.run.to_string(), row.experiment.clone())

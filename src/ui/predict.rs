@@ -1,13 +1,13 @@
-//! The answer about an image, on the model's page.
+//! What the best result says about images, on the model's page.
 
 use super::format;
 use super::model::make;
 use super::page::{answer, show, show_as};
 use crate::domain::account::View;
 use crate::domain::name::Name;
+use crate::http::asked;
 use crate::http::auth::Granted;
 use crate::http::error::{Shape, status};
-use crate::http::form;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
 use crate::service::predictions::Answer;
@@ -24,6 +24,7 @@ pub(super) fn configure(routes: &mut Routes<'_>) {
 }
 
 pub(super) struct Prediction {
+    pub file: String,
     pub label: Option<String>,
     pub bars: Vec<(String, String, f64)>,
     pub output: Option<String>,
@@ -31,7 +32,7 @@ pub(super) struct Prediction {
     pub run: String,
 }
 
-fn prediction_shown(asked: Answer) -> Prediction {
+fn prediction_shown(file: String, asked: Answer) -> Prediction {
     let Answer { best, prediction } = asked;
     let mut bars = match prediction.probabilities {
         Some(serde_json::Value::Object(all)) => {
@@ -43,6 +44,7 @@ fn prediction_shown(asked: Answer) -> Prediction {
     bars.sort_by(|a, b| b.1.total_cmp(&a.1));
     bars.truncate(BARS);
     Prediction {
+        file,
         label: prediction.label,
         bars: bars.into_iter().map(|(label, value)| (label, format::percent(value), value.clamp(0.0, 1.0))).collect(),
         output: prediction.output.map(|output| output.to_string()),
@@ -60,17 +62,27 @@ async fn predict(
 ) -> HttpResponse {
     let outcome = async {
         let name = Name::parse("model", &path)?;
-        let asked = async {
-            let (_, image) = form::read(&services, &request, body).await?.into_file()?;
-            services.predict(permit, &name, image).await
-        };
-        let asked = asked.await;
+        let asked = asked::all(&services, permit, &name.clone().into(), body).await;
         let mut page = make(&services, &request, permit, &name).await?;
         // What shows the page anew asks for the page, not for another prediction.
         page.frame.here = format!("/models/{name}");
+        // Of a single image, what is wrong with it is all there is to say.
+        let asked = asked.and_then(|mut all| match (all.len(), all.pop()) {
+            (1, Some((_, Err(error)))) => Err(error),
+            (_, last) => {
+                all.extend(last);
+                Ok(all)
+            }
+        });
         match asked {
             Ok(asked) => {
-                page.prediction = Some(prediction_shown(asked));
+                page.predictions = asked
+                    .into_iter()
+                    .map(|(file, asked)| match asked {
+                        Ok(asked) => Ok(prediction_shown(file, asked)),
+                        Err(error) => Err((file, error.message)),
+                    })
+                    .collect();
                 Ok(show(&page))
             }
             Err(error) => {

@@ -2,7 +2,7 @@
 "use strict";
 const assert = require("node:assert/strict");
 const { test } = require("node:test");
-const { Yard, launch, png, shows } = require("./yard.js");
+const { Yard, launch, misplaced, png, shows } = require("./yard.js");
 
 const QUICK = '[trainer]\ntrain = ["/bin/sh", "-c", "echo accuracy=0.5"]\ntest = ["/bin/sh", "-c", "echo \'{\\"accuracy\\": 0.5, \\"label\\": \\"cat\\"}\'"]\n[sweep]\nlearning_rates = [0.1]\nlayers = [1]\nsteps = [10, 20]\n';
 
@@ -60,21 +60,7 @@ test("on a phone nothing lies beside the screen or under something else, at any 
   const yard = await new Yard(QUICK).start(), browser = await launch();
   try {
     const page = await browser.page(yard.address, { viewport: { width: 375, height: 740 }, hasTouch: true, isMobile: true });
-    const fits = async () => {
-      const found = await page.evaluate(() => {
-        const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-        // What is pressed is large enough, and nothing else is in its place.
-        const buttons = [...document.querySelectorAll("main button, main input:not([type=hidden]), main select, nav a")].filter((part) => part.checkVisibility() && !part.closest(".scroll, dialog, details:not([open])"));
-        const covered = buttons.filter((part) => {
-          part.scrollIntoView({ block: "center" });
-          const { left, top, width, height } = part.getBoundingClientRect();
-          const there = document.elementFromPoint(left + width / 2, top + height / 2);
-          return height < 20 || !(part.contains(there) || there?.contains(part));
-        });
-        return { wide, covered: covered.map((part) => part.outerHTML.slice(0, 120)) };
-      });
-      assert.deepEqual(found, { wide: 0, covered: [] }, page.url());
-    };
+    const fits = async () => assert.deepEqual(await misplaced(page), { wide: 0, covered: [] }, page.url());
     await page.goto("/");
     await fits();
     await page.fill(".make input[name=name]", "a-model-with-a-name-that-is-rather-long-and-has-no-place-to-break_on_a_phone");

@@ -150,4 +150,20 @@ const isUnbroken = (page) => page.evaluate(() => window.unbroken === true);
 const shows = (page, selector, words) =>
   page.waitForFunction(([selector, words]) => [...document.querySelectorAll(selector)].some((part) => part.textContent.includes(words)), [selector, words]);
 
-module.exports = { FLAGS, Puppet, Yard, isUnbroken, launch, mark, png, puppetSettings, root, shows, watch };
+/** By how much a page scrolls sideways, and what somebody presses on it that is too small or lies under something else. */
+const misplaced = (page) => page.evaluate(() => {
+  const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  const open = document.querySelector("dialog[open]");
+  const pressed = [...(open ?? document).querySelectorAll(open ? "button, a" : "main button, main input:not([type=hidden]), main select, nav a")];
+  const buttons = pressed.filter((part) => part.checkVisibility({ visibilityProperty: true, opacityProperty: true }) && !part.closest(".scroll, details:not([open])") && part.closest("dialog") === open);
+  const covered = buttons.filter((part) => {
+    part.scrollIntoView({ block: "center" });
+    const { left, top, width, height } = part.getBoundingClientRect();
+    const there = document.elementFromPoint(left + width / 2, top + height / 2);
+    return height < 20 || !(part.contains(there) || there?.contains(part));
+  });
+  scrollTo(0, 0);
+  return { wide, covered: covered.map((part) => part.outerHTML.slice(0, 120)) };
+});
+
+module.exports = { FLAGS, Puppet, Yard, isUnbroken, launch, mark, misplaced, png, puppetSettings, root, shows, watch };

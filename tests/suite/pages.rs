@@ -84,6 +84,12 @@ fn the_whole_story_goes_by_links_and_forms_alone() {
     let asked = Form::new().file("file", "new.png", &images::png(2)).body();
     let answered = browser.send("POST", "/models/pets/predict", Some(&client::form_type()), &asked);
     assert!(answered.status == 200 && answered.text().contains("75.00 %"), "{}", answered.text());
+    // Several at once: each has an answer of its own, or a reason.
+    let several = Form::new().file("file", "new.png", &images::png(2)).file("file", "not.png", b"no image").body();
+    let answered = browser.send("POST", "/models/pets/predict", Some(&client::form_type()), &several).text();
+    assert!(
+        answered.contains("75.00 %") && answered.contains("not.png") && answered.contains("class=\"wrap problem\"")
+    );
     assert!(browser.see("/queue").contains("Nothing waits."));
     assert_eq!(browser.submit("/queue/pause", ""), "/queue");
     assert!(browser.see("/queue").contains("is paused"));

@@ -119,11 +119,43 @@ fn results_are_read_in_order_and_taken_away() {
     }
     assert_eq!(order, ["0.7", "0.6", "0.5", "0.4", "0.3", "0.3", "0.2", "0.1"]);
     server.get("/api/v1/models/m/leaderboard", &[("cursor", "zz")]).problem(400);
+    // In any order, a page at a time, and where an experiment is called something else.
+    let sorted = |sort: &str, field: &str| {
+        let (mut found, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let query = [("limit", "3"), ("sort", sort), ("cursor", &cursor)];
+            let page = server.get("/api/v1/models/m/leaderboard", &query).ok();
+            found.extend(page["data"].as_array().unwrap().iter().map(|one| one[field].to_string().replace('"', "")));
+            match page["next_cursor"].as_str() {
+                Some(next) => next.clone_into(&mut cursor),
+                None => return found,
+            }
+        }
+    };
+    for (sort, field) in [("learning_rate", "learning_rate"), ("layers", "layers"), ("steps", "steps")] {
+        let numbers: Vec<f64> = sorted(sort, field).iter().map(|text| text.parse().unwrap()).collect();
+        assert!(numbers.len() == 8 && numbers.is_sorted(), "{sort}: {numbers:?}");
+        let mut turned: Vec<f64> =
+            sorted(&format!("-{sort}"), field).iter().map(|text| text.parse().unwrap()).collect();
+        turned.reverse();
+        assert_eq!(turned, numbers);
+    }
+    assert_eq!(sorted("-accuracy", "accuracy"), ["0.1", "0.2", "0.3", "0.3", "0.4", "0.5", "0.6", "0.7"]);
+    let before = sorted("experiment", "experiment");
+    assert!(before.starts_with(&["default_1".to_owned()]), "{before:?}");
+    let renamed = json!({"name": "default_100"}).to_string();
+    let place = "/api/v1/models/m/experiments/default_1";
+    request(server.address, "PATCH", place, "application/json", renamed.as_bytes()).ok();
+    let mut after = before;
+    after.rotate_left(1);
+    *after.last_mut().unwrap() = "default_100".to_owned();
+    assert_eq!(sorted("experiment", "experiment"), after);
+    server.get("/api/v1/models/m/leaderboard", &[("sort", "colour")]).problem(400);
     let csv = server.get("/api/v1/models/m/results.csv", &[]).text();
     let lines: Vec<&str> = csv.lines().collect();
     assert_eq!(lines.len(), 9);
     assert!(
-        lines[0].starts_with("experiment,learning_rate,") && lines[1].starts_with("default_1,0.1,1,1,,1,0.1,,run_")
+        lines[0].starts_with("experiment,learning_rate,") && lines[1].starts_with("default_100,0.1,1,1,,1,0.1,,run_")
     );
     let jsonl = server.get("/api/v1/models/m/results.jsonl", &[]).text();
     let first: Value = serde_json::from_str(jsonl.lines().next().unwrap()).unwrap();

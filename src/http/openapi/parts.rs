@@ -29,7 +29,7 @@ pub const CURSORS: [(&str, &str); 16] = [
     ("list_sweeps", "^swp_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$"),
     ("list_images", PLACED),
     ("list_dataset_images", PLACED),
-    ("get_leaderboard", "^([0-9a-f]{2}){1,64}$"),
+    ("get_leaderboard", "^([0-9a-f]{2}){1,320}$"),
     ("get_balance", "^=[^/\\\\]*$"),
 ];
 

@@ -70,34 +70,33 @@ const tell = () => {
 };
 
 // Images that are about to be asked about are shown, dropped ones taken.
+const SHOWN = 12;
 const preview = (form) => {
-  const input = $("input[type=file]", form), image = $(".preview", form);
-  if (!image || !input.files[0]) return;
-  URL.revokeObjectURL(image.src);
-  image.src = URL.createObjectURL(input.files[0]);
-  image.onload = () => image.classList.toggle("tiny", image.naturalWidth < 64);
-  image.hidden = false;
+  const box = $(".previews", form);
+  for (const image of $$("img", box)) URL.revokeObjectURL(image.src);
+  box.replaceChildren(...[...$("input[type=file]", form).files].slice(0, SHOWN).map((file) => {
+    const image = document.createElement("img");
+    image.className = "preview";
+    image.alt = image.title = file.name;
+    image.onload = () => image.classList.toggle("tiny", image.naturalWidth < 64);
+    image.src = URL.createObjectURL(file);
+    return image;
+  }));
+  box.hidden = !box.children.length;
 };
 const askable = (form) => {
   const input = $("input[type=file]", form);
   input.addEventListener("change", () => { preview(form); });
-  dropping(form, async (files) => {
+  const ask = (files) => {
     if (!files.length) return;
     const taken = new DataTransfer();
-    taken.items.add(files[0].file);
+    for (const file of files) taken.items.add(file);
     input.files = taken.files;
     preview(form);
     form.requestSubmit();
-  });
-  document.addEventListener("paste", (event) => {
-    const file = [...event.clipboardData.files].find((file) => file.type.startsWith("image/"));
-    if (!file) return;
-    const taken = new DataTransfer();
-    taken.items.add(file);
-    input.files = taken.files;
-    preview(form);
-    form.requestSubmit();
-  });
+  };
+  dropping(form, (found) => ask(found.map(({ file }) => file)));
+  document.addEventListener("paste", (event) => ask([...event.clipboardData.files].filter((file) => file.type.startsWith("image/")).slice(0, 1)));
 };
 
 // Files and folders that are dropped, as [{ file, path }].

@@ -13,7 +13,7 @@ use crate::http::openapi::parts::{OfModel, Paging};
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
 use crate::service::Services;
-use crate::service::ranking::{Export, Rank, Ranked};
+use crate::service::ranking::{Column, Export, Order, Place, Ranked};
 use actix_web::http::header::CONTENT_DISPOSITION;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
@@ -90,25 +90,53 @@ async fn best(
     answer(outcome)
 }
 
-fn written(rank: &Rank) -> String {
-    rank.iter().fold(String::with_capacity(2 * rank.len()), |mut text, byte| {
+fn written(place: &Place) -> String {
+    place.iter().fold(String::with_capacity(2 * place.len()), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
 }
 
-fn rank(text: &str) -> Result<Rank> {
+/// The longest place: two names and some numbers, in hexadecimal digits.
+const MOST_DIGITS: usize = 640;
+
+fn place(text: &str) -> Result<Place> {
     let wrong = || Error::parameter("cursor must be the next_cursor of an earlier page");
-    if text.len() > 128 || !text.len().is_multiple_of(2) || !text.is_ascii() {
+    if text.len() > MOST_DIGITS || !text.len().is_multiple_of(2) || !text.is_ascii() {
         return Err(wrong());
     }
     let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| wrong());
     (0..text.len()).step_by(2).map(byte).collect()
 }
 
+/// What a leaderboard can be sorted by
+const SORTS: [(&str, Option<Column>); 5] = [
+    ("accuracy", None),
+    ("learning_rate", Some(Column::LearningRate)),
+    ("layers", Some(Column::Layers)),
+    ("steps", Some(Column::Steps)),
+    ("experiment", Some(Column::Experiment)),
+];
+
+/// Reads `sort`; a minus turns it round. Accuracies come from the best on, all else from the least on.
+fn order(given: &Parameters) -> Result<Order> {
+    let Some(text) = given.optional("sort") else { return Ok(Order::BEST_FIRST) };
+    let (name, turned) = text.strip_prefix('-').map_or((text, false), |name| (name, true));
+    let found = SORTS.iter().find(|(sort, _)| *sort == name).map(|(_, by)| *by);
+    let by = found.ok_or_else(|| {
+        let names = SORTS.map(|(name, _)| name).join(", ");
+        Error::parameter(format!("sort is one of {names}, with a minus before it for the other way round"))
+    })?;
+    Ok(Order { by, descending: by.is_none() != turned })
+}
+
 /// The results of a model, the best first
+///
+/// Or in the order of what the experiments are told and called; of equal ones, the best come first. A cursor goes with the order
+/// that it was given for.
 #[utoipa::path(get, path = "/api/v1/models/{model}/leaderboard", operation_id = "get_leaderboard", tag = "models",
-    params(OfModel, Paging), responses((status = 200, body = Page<ResultBody>), (status = 404)))]
+    params(OfModel, Paging, ("sort" = Option<String>, Query, description = "`accuracy` (the best first), `learning_rate`, `layers`, `steps` or `experiment` (the least first); with a minus the other way round", pattern = "^(-?(accuracy|learning_rate|layers|steps|experiment))?$")),
+    responses((status = 200, body = Page<ResultBody>), (status = 404)))]
 async fn leaderboard(
     Granted(permit): Granted<View>,
     services: Data<Services>,
@@ -118,10 +146,10 @@ async fn leaderboard(
     let given = Parameters::from_query(request.query_string());
     let outcome = (|| {
         let model = called(&path)?;
-        let limit = page::limit(&given)?;
-        let after = given.optional("cursor").map(rank).transpose()?;
-        let found = services.leaderboard(permit, &model, after.as_ref(), limit + 1)?;
-        let next_cursor = found.get(limit).and_then(|_| found.get(limit - 1)).map(|(rank, _)| written(rank));
+        let (order, limit) = (order(&given)?, page::limit(&given)?);
+        let after = given.optional("cursor").map(place).transpose()?;
+        let found = services.leaderboard(permit, &model, order, after.as_ref(), limit + 1)?;
+        let next_cursor = found.get(limit).and_then(|_| found.get(limit - 1)).map(|(place, _)| written(place));
         let data: Vec<ResultBody> = found.into_iter().take(limit).map(|(_, ranked)| ranked.into()).collect();
         Ok(Page { data, next_cursor })
     })();
