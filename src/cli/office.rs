@@ -7,7 +7,7 @@ use crate::control;
 use crate::domain::account::{Account, Actor, Role, TokenKind};
 use crate::domain::ids::TokenId;
 use crate::domain::name::Name;
-use crate::domain::stamp::Timestamp;
+use crate::domain::stamp::{Seen, Timestamp};
 use crate::ingest::fetch;
 use crate::service::accounts::{Accounts, NewAccount, NewToken, Owned};
 use crate::store::{Options, Store};
@@ -166,7 +166,10 @@ impl Office {
             }
             Self::Stopped(folder) => {
                 let accounts = &folder.1;
-                Ok(accounts.change(Actor::LOCAL.permit()?, which.to_owned(), role, password).await?.into())
+                Ok(accounts
+                    .change(Actor::LOCAL.permit()?, which.to_owned(), Seen::default(), role, password)
+                    .await?
+                    .into())
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::domain::event::EventKind;
 use crate::domain::ids::{ModelId, RunId, SweepId};
 use crate::domain::reference::Reference;
 use crate::domain::run::{Outcome, Run, RunState};
-use crate::domain::stamp::{Stamp, Timestamp};
+use crate::domain::stamp::{Seen, Stamp, Timestamp};
 use crate::domain::sweep::Sweep;
 use crate::store::{Read, Tx, queue, runs, sweeps};
 use futures::future::join_all;
@@ -166,12 +166,13 @@ impl Services {
     /// Moves a run that waits before those of a lower priority.
     ///
     /// # Errors
-    /// `not_found`; `forbidden`; `conflict` for a run that does not wait.
-    pub async fn prioritise(&self, permit: Permit<Change>, id: RunId, priority: u8) -> Result<()> {
+    /// `not_found`; `forbidden`; `stale` where it has changed since it was `seen`; `conflict` for a run that does not wait.
+    pub async fn prioritise(&self, permit: Permit<Change>, id: RunId, seen: Seen, priority: u8) -> Result<()> {
         check_priority(priority)?;
         let (actor, now) = (permit.actor(), self.now());
         let write = self.parts.store.write(move |tx| {
             let run = reached(tx, permit, id)?;
+            run.stamp.check(&seen)?;
             if run.state != RunState::Queued {
                 return Err(Error::new(Code::Conflict, format!("run {id} does not wait: it is {}", run.state.name())));
             }

@@ -4,6 +4,7 @@ use super::page::{Frame, answer, see, show};
 use super::run::{RunShown, id};
 use crate::domain::account::{Administer, Change, View};
 use crate::domain::error::Error;
+use crate::domain::stamp::Seen;
 use crate::http::auth::Granted;
 use crate::http::error::Shape;
 use crate::http::routes::{Routes, at};
@@ -85,6 +86,7 @@ async fn cancel(Granted(permit): Granted<Change>, services: Data<Services>, path
 }
 
 async fn first(Granted(permit): Granted<Change>, services: Data<Services>, path: Path<String>) -> HttpResponse {
-    let outcome = async { services.prioritise(permit, id(&path)?, MAX_PRIORITY).await.map(|()| see("/queue")) };
+    let outcome =
+        async { services.prioritise(permit, id(&path)?, Seen::default(), MAX_PRIORITY).await.map(|()| see("/queue")) };
     answer(outcome.await)
 }

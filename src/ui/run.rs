@@ -7,6 +7,7 @@ use crate::domain::error::{Error, Result};
 use crate::domain::experiment::HyperParameters;
 use crate::domain::ids::{ParseIdError, RunId};
 use crate::domain::run::{Outcome, RunState};
+use crate::domain::stamp::Seen;
 use crate::domain::text::printable;
 use crate::http::auth::Granted;
 use crate::http::body::Fields;
@@ -381,7 +382,7 @@ async fn priority(
         let id = id(&path)?;
         let priority = given.required("priority")?.parse();
         let priority = priority.map_err(|_| Error::parameter("priority is a whole number from 0 to 100"))?;
-        services.prioritise(permit, id, priority).await?;
+        services.prioritise(permit, id, Seen::default(), priority).await?;
         Ok(see(&format!("/runs/{id}")))
     };
     answer(outcome.await)

@@ -6,6 +6,7 @@ use crate::domain::account::{Administer, Change, Own, Role, TokenKind, View};
 use crate::domain::error::{Error, Result};
 use crate::domain::ids::{ParseIdError, TrashId};
 use crate::domain::name::Name;
+use crate::domain::stamp::Seen;
 use crate::domain::webhook::Topic;
 use crate::http::auth::{self, Granted};
 use crate::http::body::Fields;
@@ -238,7 +239,7 @@ async fn change_account(
     let outcome = async {
         let role = given.optional("role").map(Role::parse).transpose()?;
         let password = given.optional("password").map(str::to_owned);
-        services.accounts().change(permit, path.into_inner(), role, password).await?;
+        services.accounts().change(permit, path.into_inner(), Seen::default(), role, password).await?;
         Ok(see("/settings#accounts"))
     };
     answer(outcome.await)

@@ -279,3 +279,22 @@ fn who_changed_what_is_written_down() {
     assert_eq!(seen.last().unwrap()["subject"], run);
     assert!(seen.windows(2).all(|pair| pair[0]["sequence"].as_u64() < pair[1]["sequence"].as_u64()));
 }
+
+#[test]
+fn of_two_admins_who_change_an_account_at_once_the_second_is_told() {
+    let yard = Yard::new();
+    let server = yard.start();
+    yard.add_user("ann", "admin");
+    yard.add_user("bob", "viewer");
+    let signed = basic("ann", PASSWORD);
+    let seen = ask(&server, "GET", "/api/v1/accounts/bob", &[("Authorization", &signed)], &Value::Null);
+    let tag = seen.header("etag").unwrap().to_owned();
+    let change = |role: &str| {
+        let headers = [("Authorization", signed.as_str()), ("Content-Type", "application/json"), ("If-Match", &tag)];
+        ask(&server, "PATCH", "/api/v1/accounts/bob", &headers, &json!({ "role": role }))
+    };
+    assert_eq!(change("member").ok()["role"], "member");
+    change("admin").problem(412);
+    let now = ask(&server, "GET", "/api/v1/accounts/bob", &[("Authorization", &signed)], &Value::Null).ok();
+    assert_eq!(now["role"], "member");
+}

@@ -167,6 +167,18 @@ fn a_higher_priority_goes_first() {
     server.get("/train", &[("model_name", "n"), ("experiment_name", "default_4"), ("priority", "50")]).ok();
     let changed = patch(&server, &format!("/api/v1/runs/{later}"), &json!({ "priority": 100 })).ok();
     assert_eq!(changed["priority"], 100);
+    // Whoever read it before that is told.
+    let seen = server.get(&format!("/api/v1/runs/{later}"), &[]);
+    let tag = seen.header("etag").unwrap().to_owned();
+    let again = |tag: &str, priority: u8| {
+        let headers = [("Content-Type", "application/json"), ("If-Match", tag)];
+        let body = json!({ "priority": priority }).to_string();
+        client::send(server.address, "PATCH", &format!("/api/v1/runs/{later}"), &headers, body.as_bytes())
+    };
+    again("\"1\"", 1).problem(412);
+    let newer = again(&tag, 99);
+    assert!(newer.status == 200 && newer.header("etag").is_some_and(|newer| newer != tag), "{}", newer.text());
+    again(&tag, 1).problem(412);
     patch(&server, &format!("/api/v1/runs/{later}"), &json!({ "priority": 101 })).problem(400);
     patch(&server, &format!("/api/v1/runs/{later}"), &json!({ "state": "succeeded" })).problem(400);
     gate.open();

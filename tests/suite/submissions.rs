@@ -161,7 +161,7 @@ fn results_are_read_in_order_and_taken_away() {
     let first: Value = serde_json::from_str(jsonl.lines().next().unwrap()).unwrap();
     assert_eq!(
         (&first["experiment"], &first["accuracy"], jsonl.lines().count()),
-        (&json!("default_1"), &json!("0.1"), 8)
+        (&json!("default_100"), &json!("0.1"), 8)
     );
 }
 

@@ -7,7 +7,7 @@ use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
 use crate::domain::ids::AccountId;
 use crate::domain::name::Name;
-use crate::domain::stamp::Stamp;
+use crate::domain::stamp::{Seen, Stamp};
 use crate::service::accounts::Place;
 use crate::store::{accounts, tokens};
 
@@ -90,6 +90,7 @@ impl Accounts {
         &self,
         permit: Permit<Administer>,
         which: String,
+        seen: Seen,
         role: Option<Role>,
         password: Option<String>,
     ) -> Result<Account> {
@@ -102,6 +103,7 @@ impl Accounts {
         let (actor, now) = (permit.actor(), self.now());
         let write = self.store.write(move |tx| {
             let mut account = find(tx, &which)?;
+            account.stamp.check(&seen)?;
             if let Some(role) = role.filter(|role| *role != account.role) {
                 if is_last_admin(tx, &account)? {
                     return Err(last_admin());

@@ -1,5 +1,6 @@
 //! `/api/v1/accounts`: for admins.
 
+use super::conditions::{self, if_match};
 use super::page::{self, Page};
 use super::{answer, answer_as, done, time};
 use crate::domain::account::{Account, Administer, Oversee, Role};
@@ -7,7 +8,7 @@ use crate::domain::name::Name;
 use crate::http::auth::Granted;
 use crate::http::body::Json;
 use crate::http::error::Shape;
-use crate::http::openapi::parts::{OfAccount, Paging};
+use crate::http::openapi::parts::{IfMatch, OfAccount, Paging};
 use crate::http::openapi::words::RoleWord;
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
@@ -117,27 +118,32 @@ async fn create(
 
 /// An account
 #[utoipa::path(get, path = "/api/v1/accounts/{account}", operation_id = "get_account", tag = "accounts",
-    params(OfAccount), responses((status = 200, body = AccountBody), (status = 404)))]
+    params(OfAccount), responses((status = 200, body = AccountBody, headers(("ETag" = String))), (status = 404)))]
 async fn get(Granted(permit): Granted<Oversee>, services: Data<Services>, path: Path<String>) -> HttpResponse {
-    answer(services.accounts().account(permit, &path).map(AccountBody::from))
+    conditions::answer(services.accounts().account(permit, &path).map(tagged))
+}
+
+fn tagged(account: Account) -> (u64, AccountBody) {
+    (account.stamp.revision, account.into())
 }
 
 /// Change an account's role or password
 #[utoipa::path(patch, path = "/api/v1/accounts/{account}", operation_id = "update_account", tag = "accounts",
-    params(OfAccount), request_body = Change,
-    responses((status = 200, body = AccountBody), (status = 404), (status = 409)))]
+    params(OfAccount, IfMatch), request_body = Change,
+    responses((status = 200, body = AccountBody, headers(("ETag" = String))), (status = 404), (status = 409), (status = 412)))]
 async fn change(
     Granted(permit): Granted<Administer>,
     services: Data<Services>,
     path: Path<String>,
+    request: HttpRequest,
     Json(body): Json<Change>,
 ) -> HttpResponse {
     let outcome = async {
-        let Change { role, password } = body;
+        let (Change { role, password }, seen) = (body, if_match(&request)?);
         let role = role.map(|role| Role::parse(&role)).transpose()?;
-        services.accounts().change(permit, path.into_inner(), role, password).await.map(AccountBody::from)
+        services.accounts().change(permit, path.into_inner(), seen, role, password).await.map(tagged)
     };
-    answer(outcome.await)
+    conditions::answer(outcome.await)
 }
 
 /// Remove an account

@@ -1,5 +1,6 @@
 //! `/api/v1/runs`: a run; the runs of a model or a sweep; submitting one.
 
+use super::conditions::{self, if_match};
 use super::datasets::dataset_called;
 use super::models::called;
 use super::page::{self, Page};
@@ -17,7 +18,7 @@ use crate::http::body::Json;
 use crate::http::error::{Shape, response};
 use crate::http::experiments_api::number;
 use crate::http::keyed::Keyed;
-use crate::http::openapi::parts::{OfKey, OfRun, Paging};
+use crate::http::openapi::parts::{IfMatch, OfKey, OfRun, Paging};
 use crate::http::openapi::words::StateWord;
 use crate::http::parameters::Parameters;
 use crate::http::routes::{Routes, at};
@@ -225,19 +226,21 @@ async fn submitted(permit: Permit<Change>, services: &Services, body: NewRun) ->
 
 /// A run
 #[utoipa::path(get, path = "/api/v1/runs/{id}", operation_id = "get_run", tag = "runs",
-    params(OfRun), responses((status = 200, body = RunBody), (status = 404)))]
+    params(OfRun), responses((status = 200, body = RunBody, headers(("ETag" = String))), (status = 404)))]
 async fn get(Granted(permit): Granted<View>, services: Data<Services>, path: Path<String>) -> HttpResponse {
     let outcome = async {
         let id = id(&path)?;
-        let mut body = RunBody::from(services.run(permit, id)?);
+        let view = services.run(permit, id)?;
+        let revision = view.run.stamp.revision;
+        let mut body = RunBody::from(view);
         if body.reason.is_some() {
             let log = services.run_log(permit, id)?;
             let tail = tokio::task::spawn_blocking(move || tail(log)).await.map_err(Error::internal)?;
             body.log_tail = Some(last_lines(&tail.map_err(Error::internal)?));
         }
-        Ok(body)
+        Ok((revision, body))
     };
-    answer(outcome.await)
+    conditions::answer(outcome.await)
 }
 
 /// The last bytes of a log.
@@ -289,20 +292,22 @@ struct Changes {
 
 /// Change the priority of a run that waits
 #[utoipa::path(patch, path = "/api/v1/runs/{id}", operation_id = "update_run", tag = "runs",
-    params(OfRun), request_body = Changes,
-    responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
+    params(OfRun, IfMatch), request_body = Changes,
+    responses((status = 200, body = RunBody, headers(("ETag" = String))), (status = 404), (status = 409), (status = 412)))]
 async fn change(
     Granted(permit): Granted<Change>,
     services: Data<Services>,
     path: Path<String>,
+    request: HttpRequest,
     Json(changes): Json<Changes>,
 ) -> HttpResponse {
     let outcome = async {
         let id = id(&path)?;
-        services.prioritise(permit, id, changes.priority).await?;
-        Ok(RunBody::from(services.run(permit.view(), id)?))
+        services.prioritise(permit, id, if_match(&request)?, changes.priority).await?;
+        let view = services.run(permit.view(), id)?;
+        Ok((view.run.stamp.revision, RunBody::from(view)))
     };
-    answer(outcome.await)
+    conditions::answer(outcome.await)
 }
 
 /// Submit a run that is over once more
