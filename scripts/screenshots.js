@@ -14,7 +14,7 @@ const SCHEMES = ["light", "dark"];
 
 /** Small pictures of some pages, for README. */
 const SMALL = path.join(root, "scripts/pictures");
-const FOR_README = { model: 1500, run: 1500, dataset: 900 };
+const FOR_README = { model: 1110, run: 1110, dataset: 1110 };
 
 /** The demo, until it says that it stays. */
 const demo = () => new Promise((done, failed) => {

@@ -228,6 +228,7 @@ fn a_guard_that_was_killed_is_replaced() {
     let guard = children_of(server.pid());
     assert_eq!(guard.len(), 1, "an idle server has its guard and nothing else");
     kill_process(Pid::from_raw(guard[0].cast_signed()).unwrap(), Signal::KILL).unwrap();
+    wait_until("the end of the guard", || !lives(guard[0]));
     server.train("m", "default_1", "");
     let children = family(&yard, 1);
     server.kill9();
