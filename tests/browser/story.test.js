@@ -95,3 +95,33 @@ test("a model of one's own: a folder a class, a sweep of one's own, an answer, a
     assert.deepEqual(browser.complaints, []);
   } finally { await browser.close(); await yard.close(); }
 });
+
+test("a folder of folders and a zip file are dropped by the mouse", async () => {
+  const yard = await new Yard().start(), browser = await launch();
+  try {
+    await yard.call("POST", "/api/v1/models", { name: "m" });
+    for (const [place, shade, seed] of [["cat/1.png", 3, 1], ["cat/2.png", 3, 2], ["dog/1.png", 90, 3]]) yard.write(`pictures/${place}`, png(shade, seed));
+    const page = await browser.page(yard.address);
+    // The server's own export makes the zip file: of another dataset, with a folder for each class.
+    await yard.call("POST", "/api/v1/models", { name: "birds" });
+    const body = new FormData();
+    body.append("label", "bird");
+    body.append("file", new Blob([png(150, 4)]), "9.png");
+    assert.ok((await fetch(`${yard.address}/api/v1/models/birds/images`, { method: "POST", body })).ok);
+    const zip = yard.write("birds.zip", Buffer.from(await (await fetch(`${yard.address}/api/v1/models/birds/export.zip`)).arrayBuffer()));
+
+    await page.goto("/models/m/datasets/_all");
+    const mouse = await page.context().newCDPSession(page);
+    const drop = async (file) => {
+      const { x, y, width } = await page.locator("#upload form.drop").boundingBox();
+      for (const type of ["dragEnter", "dragOver", "drop"]) await mouse.send("Input.dispatchDragEvent", { type, x: x + width / 2, y: y + 10, data: { items: [], files: [file], dragOperationsMask: 1 } });
+    };
+    await drop(path.join(yard.folder, "pictures"));
+    await shows(page, ".facts", "3 with a label");
+    await shows(page, "main", "dog");
+    await drop(zip);
+    await shows(page, ".facts", "4 with a label");
+    await shows(page, "main", "bird");
+    assert.deepEqual(browser.complaints, []);
+  } finally { await browser.close(); await yard.close(); }
+});
