@@ -44,6 +44,11 @@ test("the digits come in at one click, are trained, and answer", async () => {
     const label = await ask(page, seven);
     assert.match(label.trim(), /^\d$/);
     assert.ok((await page.locator("#prediction meter").count()) > 1, "probabilities are bars");
+    // Several images at once are a table.
+    await page.setInputFiles("#predict input[type=file]", [7, 8, 9].map((seed) => ({ name: `${seed}.png`, mimeType: "image/png", buffer: png(60, seed) })));
+    assert.equal(await page.locator("#predict .previews img").count(), 3);
+    await page.click("#predict button");
+    await page.waitForFunction(() => document.querySelectorAll("#prediction .answers tbody tr").length === 3);
     assert.ok(await isUnbroken(page), "the answer came without a reload");
 
     // The best run, its curve and what it got wrong are a click away.
