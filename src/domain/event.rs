@@ -90,10 +90,14 @@ pub enum EventKind {
     ExperimentChanged = 31,
     /// Images of a dataset got other labels.
     ImagesRelabelled = 32,
+    /// A run was removed for good.
+    RunDeleted = 33,
+    /// A sweep was removed for good, with its runs.
+    SweepDeleted = 34,
 }
 
 impl EventKind {
-    const ALL: [Self; 32] = [
+    const ALL: [Self; 34] = [
         Self::ModelCreated,
         Self::DatasetCreated,
         Self::ExperimentCreated,
@@ -126,6 +130,8 @@ impl EventKind {
         Self::DatasetChanged,
         Self::ExperimentChanged,
         Self::ImagesRelabelled,
+        Self::RunDeleted,
+        Self::SweepDeleted,
     ];
 
     /// Its name.
@@ -163,6 +169,8 @@ impl EventKind {
             Self::DatasetChanged => "dataset_changed",
             Self::ExperimentChanged => "experiment_changed",
             Self::ImagesRelabelled => "images_relabelled",
+            Self::RunDeleted => "run_deleted",
+            Self::SweepDeleted => "sweep_deleted",
         }
     }
 
@@ -189,7 +197,7 @@ impl EventKind {
                 DatasetId(id).to_string()
             }
             Self::ExperimentCreated | Self::ExperimentChanged => ExperimentId(id).to_string(),
-            Self::SweepSubmitted | Self::SweepFinished => SweepId(id).to_string(),
+            Self::SweepSubmitted | Self::SweepFinished | Self::SweepDeleted => SweepId(id).to_string(),
             Self::WebhookCreated | Self::WebhookRemoved => WebhookId(id).to_string(),
             Self::RunSubmitted
             | Self::RunStarted
@@ -198,7 +206,8 @@ impl EventKind {
             | Self::RunCancelled
             | Self::RunRequeued
             | Self::RunCancelRequested
-            | Self::RunPrioritised => RunId(id).to_string(),
+            | Self::RunPrioritised
+            | Self::RunDeleted => RunId(id).to_string(),
             Self::AccountCreated
             | Self::AccountChanged
             | Self::AccountRemoved

@@ -4,6 +4,7 @@ use super::accuracy::Accuracy;
 use super::dataset::DatasetVersion;
 use super::experiment::HyperParameters;
 use super::ids::{DatasetId, ExperimentId, RunId};
+use super::run::{Outcome, Run, RunState};
 
 /// The latest result of an experiment on a dataset.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +23,24 @@ pub struct ExperimentResult {
     pub accuracy: Accuracy,
     /// What else it printed.
     pub validation_loss: Option<f64>,
+}
+
+impl ExperimentResult {
+    /// What a run brought, where it did. `ordinal` is its experiment's.
+    pub fn of(run: &Run, ordinal: u32) -> Option<Self> {
+        let RunState::Done { outcome: Outcome::Succeeded { accuracy, validation_loss }, .. } = &run.state else {
+            return None;
+        };
+        Some(Self {
+            experiment: run.spec.experiment,
+            dataset: run.spec.version.dataset,
+            version: run.spec.version,
+            run: run.id,
+            ordinal,
+            accuracy: accuracy.clone(),
+            validation_loss: *validation_loss,
+        })
+    }
 }
 
 /// The best result of a model or of an experiment, as it is answered without further look-ups.

@@ -1,7 +1,7 @@
 //! The trash: what was deleted and can be had back for a while. Pure data; `store/` keeps it.
 
 use super::dataset::{DatasetVersion, Entry};
-use super::ids::{DatasetId, ExperimentId, ModelId, TrashId};
+use super::ids::{DatasetId, ExperimentId, ModelId, RunId, SweepId, TrashId};
 use super::stamp::{Stamp, Timestamp};
 
 /// Something in the trash.
@@ -32,6 +32,10 @@ pub enum Trashed {
     Dataset(DatasetId),
     /// An image of a dataset.
     Image(Removal),
+    /// A run, which goes at once.
+    Run(RunId),
+    /// A sweep with its runs, which goes at once.
+    Sweep(SweepId),
 }
 
 impl Trashed {
@@ -42,6 +46,8 @@ impl Trashed {
             Self::Experiment(_) => "experiment",
             Self::Dataset(_) => "dataset",
             Self::Image(_) => "image",
+            Self::Run(_) => "run",
+            Self::Sweep(_) => "sweep",
         }
     }
 }

@@ -116,21 +116,12 @@ pub(super) fn end(tx: &mut Tx<'_>, endings: &[Ended], now: Timestamp) -> Result<
 }
 
 fn record_result(tx: &mut Tx<'_>, run: &Run) -> Result<()> {
-    let RunState::Done { outcome: Outcome::Succeeded { accuracy, validation_loss }, .. } = &run.state else {
-        return Ok(());
-    };
     let experiment = experiments::get(tx, run.spec.experiment)?
         .ok_or_else(|| Error::internal(format!("{} of {} is not stored", run.spec.experiment, run.id)))?;
-    let result = ExperimentResult {
-        experiment: run.spec.experiment,
-        dataset: run.spec.version.dataset,
-        version: run.spec.version,
-        run: run.id,
-        ordinal: experiment.ordinal,
-        accuracy: accuracy.clone(),
-        validation_loss: *validation_loss,
-    };
-    results::record(tx, run.spec.model, &result)
+    match ExperimentResult::of(run, experiment.ordinal) {
+        Some(result) => results::record(tx, run.spec.model, &result),
+        None => Ok(()),
+    }
 }
 
 /// Writes down what somebody wants stopped. Returns the runs to be told, and for each request its refusal.

@@ -228,7 +228,8 @@ fn no_sweep(id: SweepId) -> Error {
     Error::new(Code::NotFound, format!("there is no sweep {id}"))
 }
 
-fn reached(reader: &impl Read, permit: Permit<Change>, id: RunId) -> Result<Run> {
+/// The run, if the actor may change its model.
+pub(super) fn reached(reader: &impl Read, permit: Permit<Change>, id: RunId) -> Result<Run> {
     let run = runs::get(reader, id)?.ok_or_else(|| no_run(id))?;
     if access::reaches(reader, permit, run.spec.model)? { Ok(run) } else { Err(no_run(id)) }
 }

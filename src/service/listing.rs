@@ -123,6 +123,11 @@ impl Services {
             Whose::Sweep(id) => (control::sweep(store, permit, *id)?.model, Listed::OfSweep(*id)),
         };
         let experiment = only.experiment.as_ref().map(|one| access::experiment(store, model, one)).transpose()?;
+        // An experiment has few runs.
+        let list = experiment.as_ref().map_or(list, |experiment| match list {
+            Listed::OfSweep(_) => list,
+            _ => Listed::OfExperiment(experiment.id),
+        });
         let dataset = only.dataset.as_ref().map(|one| access::dataset(store, model, one)).transpose()?;
         let wanted = Wanted {
             state: only.state,

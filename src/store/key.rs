@@ -57,6 +57,8 @@ pub const SWEEP_HELD: u8 = 0x59;
 pub const RUN_IN_STATE: u8 = 0x5a;
 /// (model, sweep) -> nothing
 pub const SWEEP_OF_MODEL: u8 = 0x5b;
+/// (experiment, run) -> nothing
+pub const RUN_OF_EXPERIMENT: u8 = 0x5c;
 /// run -> what it printed, where that is little
 pub const LOG: u8 = 0x56;
 /// (experiment, dataset) -> result

@@ -9,14 +9,19 @@ use super::codec::{self, CodecError};
 use super::columns;
 use super::key::{self, Key};
 use super::record::{self, ParametersV1, VersionV1};
+use super::runs::Listed;
 use super::tx::{Read, Tx, damaged};
 use crate::domain::dataset::DatasetVersion;
 use crate::domain::error::{Error, Result};
 use crate::domain::experiment::Experiment;
 use crate::domain::ids::{DatasetId, ExperimentId, ModelId, RunId};
 use crate::domain::result::{Best, ExperimentResult};
+use crate::domain::run::Run;
 use crate::domain::stamp::Stamp;
 use serde::{Deserialize, Serialize};
+
+/// Runs looked at in one go.
+const PAGE: usize = 200;
 
 #[derive(Serialize, Deserialize)]
 struct ResultV1 {
@@ -221,6 +226,30 @@ pub fn record(tx: &mut Tx<'_>, model: ModelId, result: &ExperimentResult) -> Res
         tx.mark(key, &pointer(result));
     }
     write_best(tx, model)
+}
+
+/// Takes back what a run brought, before it is removed: what its experiment brought on the dataset is then what the last one
+/// before it brought, if there is one.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn take_back(tx: &mut Tx<'_>, run: &Run) -> Result<()> {
+    let (model, dataset) = (run.spec.model, run.spec.version.dataset);
+    let Some(own) = get(tx, run.spec.experiment, dataset)?.filter(|result| result.run == run.id) else { return Ok(()) };
+    delete(tx, model, std::slice::from_ref(&own))?;
+    let (mut after, mut earlier) = (None, None);
+    loop {
+        let page = super::runs::listed(tx, Listed::OfExperiment(run.spec.experiment), after, PAGE)?;
+        let Some(last) = page.last().map(|last| last.id) else { break };
+        let before = page.iter().take_while(|other| other.id < run.id);
+        let of_dataset = before.filter(|other| other.spec.version.dataset == dataset);
+        earlier = of_dataset.filter_map(|other| ExperimentResult::of(other, own.ordinal)).last().or(earlier);
+        if last >= run.id {
+            break;
+        }
+        after = Some(last);
+    }
+    earlier.map_or(Ok(()), |earlier| record(tx, model, &earlier))
 }
 
 /// Where a result stands in line: nowhere while its dataset is in the trash, and not in its model's while its experiment is.

@@ -191,6 +191,8 @@ pub enum Listed {
     OfModel(ModelId),
     /// All of a sweep's.
     OfSweep(SweepId),
+    /// All of an experiment's.
+    OfExperiment(ExperimentId),
     /// Those of a model that are in a state.
     InState(ModelId, StateKind),
 }
@@ -205,6 +207,7 @@ impl Listed {
         match self {
             Self::OfModel(model) => Key::new(key::RUN_OF_MODEL).id(model.0),
             Self::OfSweep(sweep) => Key::new(key::RUN_OF_SWEEP).id(sweep.0),
+            Self::OfExperiment(experiment) => Key::new(key::RUN_OF_EXPERIMENT).id(experiment.0),
             Self::InState(model, state) => Key::new(key::RUN_IN_STATE).id(model.0).byte(state as u8),
         }
     }
@@ -310,6 +313,7 @@ pub fn put(tx: &mut Tx<'_>, before: Option<&Run>, run: &Run) -> Result<()> {
         leave(tx, before)?;
     } else {
         tx.mark(Listed::OfModel(run.spec.model).key_of(run.id), &[]);
+        tx.mark(Listed::OfExperiment(run.spec.experiment).key_of(run.id), &[]);
         if let Some(sweep) = run.sweep {
             tx.mark(Listed::OfSweep(sweep).key_of(run.id), &[]);
             super::sweeps::opened(tx, sweep)?;
@@ -327,6 +331,7 @@ pub fn delete(tx: &mut Tx<'_>, run: &Run) -> Result<()> {
     leave(tx, run)?;
     tx.delete(record_key(run.id));
     tx.delete(Listed::OfModel(run.spec.model).key_of(run.id));
+    tx.delete(Listed::OfExperiment(run.spec.experiment).key_of(run.id));
     super::logs::set(tx, run.id, None)?;
     let Some(sweep) = run.sweep else { return Ok(()) };
     tx.delete(Listed::OfSweep(sweep).key_of(run.id));

@@ -7,7 +7,7 @@ use super::tx::{Read, Tx, damaged};
 use crate::domain::blob::ContentHash;
 use crate::domain::dataset::Entry;
 use crate::domain::error::Result;
-use crate::domain::ids::{DatasetId, ExperimentId, ModelId, TrashId};
+use crate::domain::ids::{DatasetId, ExperimentId, ModelId, RunId, SweepId, TrashId};
 use crate::domain::name::{ImageName, Label};
 use crate::domain::trash::{Removal, Stage, TrashItem, Trashed};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ enum TrashedV1 {
     Experiment(u64),
     Dataset(u64),
     Image { version: VersionV1, part: u64, sequence: u64, label: Option<String>, name: String, hash: [u8; 32] },
+    Run(u64),
+    Sweep(u64),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -51,6 +53,8 @@ fn encode(item: &TrashItem) -> Result<Vec<u8>, CodecError> {
             name: entry.name.as_str().to_owned(),
             hash: entry.hash.0,
         },
+        Trashed::Run(id) => TrashedV1::Run(id.0),
+        Trashed::Sweep(id) => TrashedV1::Sweep(id.0),
     };
     let stage = match item.stage {
         Stage::Hiding => StageV1::Hiding,
@@ -68,6 +72,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<TrashItem, CodecError> {
         TrashedV1::Model => Trashed::Model,
         TrashedV1::Experiment(id) => Trashed::Experiment(ExperimentId(id)),
         TrashedV1::Dataset(id) => Trashed::Dataset(DatasetId(id)),
+        TrashedV1::Run(id) => Trashed::Run(RunId(id)),
+        TrashedV1::Sweep(id) => Trashed::Sweep(SweepId(id)),
         TrashedV1::Image { version, part, sequence, label, name, hash } => Trashed::Image(Removal {
             version: version.into(),
             part: DatasetId(part),

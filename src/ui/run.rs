@@ -51,6 +51,7 @@ pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/runs/{id}/cancel", Shape::Page).post(cancel));
     routes.add(at("/runs/{id}/retry", Shape::Page).post(retry));
     routes.add(at("/runs/{id}/priority", Shape::Page).post(priority));
+    routes.add(at("/runs/{id}/delete", Shape::Page).post(delete));
 }
 
 /// What the built-in trainer tells of the images held out; a script may write the same.
@@ -384,6 +385,16 @@ async fn priority(
         let priority = priority.map_err(|_| Error::parameter("priority is a whole number from 0 to 100"))?;
         services.prioritise(permit, id, Seen::default(), priority).await?;
         Ok(see(&format!("/runs/{id}")))
+    };
+    answer(outcome.await)
+}
+
+async fn delete(Granted(permit): Granted<Change>, services: Data<Services>, path: Path<String>) -> HttpResponse {
+    let outcome = async {
+        let id = id(&path)?;
+        let model = services.run(permit.view(), id)?.model;
+        services.into_inner().delete_run(permit, id, Seen::default(), false).await?;
+        Ok(see(&format!("/models/{model}/runs")))
     };
     answer(outcome.await)
 }

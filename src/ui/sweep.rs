@@ -20,6 +20,7 @@ pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/sweeps/{id}", shape).get(get));
     routes.add(at("/sweeps/{id}/cancel", shape).post(cancel));
     routes.add(at("/sweeps/{id}/retry", shape).post(retry));
+    routes.add(at("/sweeps/{id}/delete", shape).post(delete));
 }
 
 pub(super) struct CellShown {
@@ -162,6 +163,16 @@ async fn cancel(Granted(permit): Granted<Change>, services: Data<Services>, path
         let id = sweep_id(&path)?;
         services.cancel_sweep(permit, id).await?;
         Ok(see(&format!("/models/{}#sweep", services.sweep(permit.view(), id)?.model)))
+    };
+    answer(outcome.await)
+}
+
+async fn delete(Granted(permit): Granted<Change>, services: Data<Services>, path: Path<String>) -> HttpResponse {
+    let outcome = async {
+        let id = sweep_id(&path)?;
+        let model = services.sweep(permit.view(), id)?.model;
+        services.into_inner().delete_sweep(permit, id, false).await?;
+        Ok(see(&format!("/models/{model}/sweeps")))
     };
     answer(outcome.await)
 }

@@ -36,9 +36,7 @@ impl Stage {
         let swept = stage.ask("member", "GET", "/runDefaultExperiments?model_name=m", None).json();
         stage.run = swept["run_ids"][0].as_str().unwrap().to_owned();
         stage.sweep = swept["sweep_id"].as_str().unwrap().to_owned();
-        super::harness::wait_until("the run's end", || {
-            stage.ask("member", "GET", &format!("/api/v1/runs/{}", stage.run), None).json()["state"] == "succeeded"
-        });
+        stage.succeeds(&stage.run);
         for (name, access) in [("viewer", "view"), ("guest", "edit")] {
             let body = format!("{{\"access\":\"{access}\"}}");
             assert_eq!(stage.ask("member", "PUT", &format!("/api/v1/models/m/shares/{name}"), Some(&body)).status, 204);
@@ -82,6 +80,20 @@ impl Stage {
         assert_eq!(made.status, 200, "{}", made.text());
         let gone = self.ask("member", "DELETE", &format!("/api/v1/models/m/experiments/{name}"), None);
         gone.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    fn succeeds(&self, run: &str) {
+        super::harness::wait_until("the run's end", || {
+            self.ask("member", "GET", &format!("/api/v1/runs/{run}"), None).json()["state"] == "succeeded"
+        });
+    }
+
+    /// A sweep of `member`'s that nobody else needs, and its only run; both are over.
+    fn another(&self) -> (String, String) {
+        let swept = self.ask("member", "GET", "/runDefaultExperiments?model_name=m", None).json();
+        let run = swept["run_ids"][0].as_str().unwrap().to_owned();
+        self.succeeds(&run);
+        (swept["sweep_id"].as_str().unwrap().to_owned(), run)
     }
 
     fn count(&self) -> u64 {
@@ -131,6 +143,9 @@ impl Stage {
                 Answer { status: stream.status, head: stream.head, body: Vec::new() }
             }
             ("PATCH", _) if path.starts_with("/api/v1/runs/") => body("{\"priority\":1}"),
+            ("DELETE", _) if path.starts_with("/api/v1/runs/") || path.starts_with("/api/v1/sweeps/") => {
+                query("dry_run=true")
+            }
             ("DELETE", _) if path.starts_with("/api/v1/models/m") && !path.contains("/shares/") => {
                 self.ask(who, method, &format!("{path}?name=1.png&label=cat&dry_run=true"), None)
             }
@@ -190,6 +205,8 @@ impl Stage {
             _ if path.starts_with("/settings/trash") => self.deleted(who, path.rsplit('/').next().unwrap()),
             _ if path.starts_with("/settings/tokens") => self.own_token(who),
             _ if path.starts_with("/settings/webhooks") => "whk_0000000000000".to_owned(),
+            "/sweeps/{id}/delete" => self.another().0,
+            "/runs/{id}/delete" => self.another().1,
             _ if path.starts_with("/sweeps") => self.sweep.clone(),
             _ => self.run.clone(),
         };

@@ -268,3 +268,67 @@ fn a_server_that_is_killed_while_it_empties_the_trash_goes_on() {
     assert!(yard.blobs().is_empty());
     is_sound(&server);
 }
+
+#[test]
+fn a_run_that_is_over_goes_at_once_and_what_came_before_it_counts_again() {
+    let yard = yard();
+    let server = furnished(&yard);
+    let results = || server.get("/allAccuracies", &[("model_name", "m")]).text();
+    let best = || server.get("/api/v1/models/m/best", &[]).ok()["accuracy"].as_str().unwrap().to_owned();
+    let (before, best_before) = (results(), best());
+    server.upload("m", "", "dog.3.png", &images::png(3));
+    let later = server.train("m", "default_3", "");
+    server.idle();
+    assert!(results() != before && best() != best_before, "one more image is another accuracy");
+
+    let place = format!("/api/v1/runs/{later}");
+    let asked = delete(&server, &format!("{place}?dry_run=true"));
+    assert_eq!(asked["runs"], 1);
+    assert!(asked["bytes"].as_u64().unwrap() > 0, "{asked}");
+    let stale = [("If-Match", "\"1\"")];
+    client::send(server.address, "DELETE", &place, &stale, b"").problem(412);
+    assert_eq!(server.get(&place, &[]).status, 200, "nothing was removed yet");
+    assert_eq!(delete(&server, &place), asked);
+    server.get(&place, &[]).problem(404);
+    call(&server, "DELETE", &place).problem(404);
+    assert_eq!((results(), best()), (before, best_before), "what the sweep brought counts again");
+    assert!(!yard.data("runs").join(&later).exists());
+    let audit = server.get("/api/v1/audit", &[("limit", "200")]).ok();
+    let last = audit["data"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["action"], &last["subject"]), (&"run_deleted".into(), &later.into()));
+    is_sound(&server);
+
+    // What waits or runs is cancelled first.
+    call(&server, "POST", "/api/v1/queue/pause");
+    let waits = server.train("m", "default_1", "");
+    let place = format!("/api/v1/runs/{waits}");
+    call(&server, "DELETE", &place).problem(409);
+    call(&server, "POST", &format!("{place}/cancel"));
+    wait_until("the end of the run", || server.run(&waits)["state"] == "cancelled");
+    assert_eq!(delete(&server, &place)["runs"], 1);
+    is_sound(&server);
+}
+
+#[test]
+fn a_sweep_goes_with_its_runs_and_a_restart_finds_nothing_of_it() {
+    let yard = yard();
+    let server = furnished(&yard);
+    let sweeps = server.get("/api/v1/sweeps", &[("model", "m")]).ok();
+    let place = format!("/api/v1/sweeps/{}", sweeps["data"][0]["id"].as_str().unwrap());
+    let asked = delete(&server, &format!("{place}?dry_run=true"));
+    assert_eq!(asked["runs"], 3);
+    assert_eq!(delete(&server, &place), asked);
+    server.get(&place, &[]).problem(404);
+    server.stop();
+    let server = yard.start();
+    for list in ["sweeps", "runs"] {
+        assert_eq!(server.get(&format!("/api/v1/{list}"), &[("model", "m")]).ok()["data"], serde_json::json!([]));
+    }
+    server.get("/api/v1/models/m/best", &[]).problem(409);
+    assert!(trash(&server).is_empty());
+    is_sound(&server);
+    // Its experiments are still there to be run.
+    server.sweep("m");
+    server.idle();
+    assert!(server.get("/api/v1/models/m/best", &[]).ok()["accuracy"].is_string());
+}

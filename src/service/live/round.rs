@@ -63,7 +63,11 @@ impl Digest {
                 | EventKind::ModelUnshared
                 | EventKind::Trashed
                 | EventKind::Restored
-                | EventKind::Purged => {
+                | EventKind::Purged
+                | EventKind::RunDeleted
+                | EventKind::SweepDeleted => {
+                    // Who looks at what is gone looks again.
+                    digest.queue |= matches!(event.kind, EventKind::RunDeleted | EventKind::SweepDeleted);
                     batch.rights_changed = true;
                     continue;
                 }

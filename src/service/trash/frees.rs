@@ -45,7 +45,7 @@ fn count(store: &Store, files: &dyn RunFiles, item: &TrashItem) -> Result<Frees>
     let mut frees = Frees::default();
     match &item.what {
         Trashed::Model => images(store, &datasets_of(store, item.model)?, &mut frees)?,
-        Trashed::Experiment(_) => {}
+        Trashed::Experiment(_) | Trashed::Run(_) | Trashed::Sweep(_) => {}
         Trashed::Dataset(id) => images(store, &[*id], &mut frees)?,
         Trashed::Image(removal) => {
             frees.images = 1;

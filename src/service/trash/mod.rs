@@ -4,9 +4,11 @@
 //! many is written a few at a time, and the item's stage says how far that is: a server that was killed goes on.
 
 mod frees;
+mod past;
 mod purge;
 
 pub use frees::Frees;
+pub use past::Gone;
 pub use purge::{Freed, Purged};
 
 use super::{CHUNK, Services, access};
@@ -184,7 +186,7 @@ impl Services {
         }
         let model = item.model;
         match item.what {
-            Trashed::Model | Trashed::Image(_) => {}
+            Trashed::Model | Trashed::Image(_) | Trashed::Run(_) | Trashed::Sweep(_) => {}
             Trashed::Experiment(id) => {
                 let of_experiment = results::of_experiment(&self.parts.store, id)?;
                 for some in of_experiment.chunks(CHUNK) {
@@ -254,6 +256,8 @@ fn concerns(item: &TrashItem, run: &Run) -> bool {
             Trashed::Experiment(id) => run.spec.experiment == id,
             Trashed::Dataset(id) => run.spec.version.dataset == id,
             Trashed::Image(_) => false,
+            Trashed::Run(id) => run.id == id,
+            Trashed::Sweep(id) => run.sweep == Some(id),
         }
 }
 
@@ -320,6 +324,8 @@ fn hide(tx: &mut Tx<'_>, model: &Model, target: &Target, now: Timestamp) -> Resu
             trashed(&mut dataset.stamp);
             datasets::put(tx, &dataset)?;
         }
+        // They do not lie here before they go.
+        Trashed::Run(_) | Trashed::Sweep(_) => {}
         Trashed::Image(removal) => {
             let mut dataset = datasets::must_get(tx, removal.version.dataset)?;
             manifests::remove(tx, &mut dataset, removal)?;
@@ -374,6 +380,9 @@ fn show(tx: &mut Tx<'_>, item: &TrashItem, name: Option<Name>, now: Timestamp) -
             }
             back(&mut dataset.stamp);
             datasets::put(tx, &dataset)
+        }
+        Trashed::Run(_) | Trashed::Sweep(_) => {
+            Err(Error::new(Code::Conflict, format!("{} is being removed for good", item.id)))
         }
         Trashed::Image(removal) => {
             if name.is_some() {

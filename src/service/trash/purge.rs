@@ -11,7 +11,8 @@ use crate::domain::blob::Blob;
 use crate::domain::dataset::Dataset;
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::event::EventKind;
-use crate::domain::ids::{DatasetId, ExperimentId, TrashId};
+use crate::domain::ids::{DatasetId, ExperimentId, RunId, TrashId};
+use crate::domain::run::{Run, RunState};
 use crate::domain::trash::Stage;
 use crate::service::{CHUNK, access};
 use crate::store::manifests::{self, Slot};
@@ -38,7 +39,7 @@ pub struct Freed {
 }
 
 /// How long whoever asks waits for the end of a removal.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What became of a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +145,7 @@ impl Services {
         }
     }
 
-    async fn remove(&self, actor: Actor, item: TrashItem) -> Result<Freed> {
+    pub(super) async fn remove(&self, actor: Actor, item: TrashItem) -> Result<Freed> {
         let (id, now) = (item.id, self.now());
         let begin = self.parts.store.settle(move |tx| {
             let mut item = reached(tx, id, |_| Ok(true))?;
@@ -164,7 +165,7 @@ impl Services {
 }
 
 /// Waits for a removal, which goes on where nobody waits any more: neither a client that hangs up nor a time-out stops it.
-async fn patiently(
+pub(super) async fn patiently(
     patience: Duration,
     removal: impl Future<Output = Result<Freed>> + Send + 'static,
 ) -> Result<Purged> {
@@ -232,6 +233,20 @@ impl Broom<'_> {
                 self.runs().await?;
                 self.images_in_trash(id).await?;
                 self.dataset(id).await?;
+                self.forget(item).await
+            }
+            Trashed::Run(id) => {
+                self.past(runs::get(&self.store, id)?.into_iter().collect()).await?;
+                self.forget(item).await
+            }
+            Trashed::Sweep(id) => {
+                let mut after = None;
+                loop {
+                    let page = runs::of_sweep(&self.store, id, after, CHUNK)?;
+                    let Some(last) = page.last() else { break };
+                    after = Some(last.id);
+                    self.past(page).await?;
+                }
                 self.forget(item).await
             }
             Trashed::Image(removal) => {
@@ -302,19 +317,39 @@ impl Broom<'_> {
                 Ok(())
             });
             hide.await?;
-            let (files, ids) =
-                (Arc::clone(&self.services.parts.files), mine.iter().map(|run| run.id).collect::<Vec<_>>());
-            let removed = tokio::task::spawn_blocking(move || {
-                ids.into_iter().try_fold(0, |sum, id| {
-                    let size = files.size(id)?;
-                    files.remove(id).map(|()| sum + size)
-                })
-            });
-            let removed: std::io::Result<u64> = removed.await.map_err(Error::internal)?;
-            self.freed.bytes += removed.map_err(Error::internal)?;
+            self.files_of(mine.iter().map(|run| run.id).collect()).await?;
             self.freed.runs += mine.len() as u64;
             self.done(move |tx| mine.iter().try_for_each(|run| runs::delete(tx, run))).await?;
         }
+    }
+
+    /// Runs that go for themselves: their files, then, in one step, what they brought and their records. What somebody has run again
+    /// meanwhile is not over, and stays.
+    async fn past(&mut self, runs: Vec<Run>) -> Result<()> {
+        let past: Vec<Run> = runs.into_iter().filter(|run| matches!(run.state, RunState::Done { .. })).collect();
+        self.files_of(past.iter().map(|run| run.id).collect()).await?;
+        self.freed.runs += past.len() as u64;
+        let write = move |tx: &mut Tx<'_>| {
+            for run in &past {
+                results::take_back(tx, run)?;
+                runs::delete(tx, run)?;
+            }
+            Ok(())
+        };
+        self.done(write).await
+    }
+
+    async fn files_of(&mut self, ids: Vec<RunId>) -> Result<()> {
+        let files = Arc::clone(&self.services.parts.files);
+        let removed = tokio::task::spawn_blocking(move || {
+            ids.into_iter().try_fold(0, |sum, id| {
+                let size = files.size(id)?;
+                files.remove(id).map(|()| sum + size)
+            })
+        });
+        let removed: std::io::Result<u64> = removed.await.map_err(Error::internal)?;
+        self.freed.bytes += removed.map_err(Error::internal)?;
+        Ok(())
     }
 
     /// An experiment and its results; its runs are gone.

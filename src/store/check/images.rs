@@ -319,7 +319,8 @@ pub(super) fn trash<R: Read>(look: &mut Look<'_, R>) {
     look.index(&who, "model's list", trash::listed_key(item.model, item.id), &[]);
     look.expect(&who, format_args!("its model {}", item.model), models::get(look.reader, item.model));
     match item.what {
-        Trashed::Model => {}
+        // A run or a sweep may be gone already.
+        Trashed::Model | Trashed::Run(_) | Trashed::Sweep(_) => {}
         Trashed::Experiment(id) => {
             look.expect(&who, format_args!("its experiment {id}"), experiments::get(look.reader, id));
         }

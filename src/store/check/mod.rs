@@ -165,6 +165,7 @@ fn judge<R: Read>(reader: &R, now: Timestamp, key: &[u8], value: &[u8]) -> Vec<N
         key::LEASE => runs::lease(&mut look),
         key::PENDING => runs::pending(&mut look),
         key::RUN_OF_MODEL => runs::of_model(&mut look),
+        key::RUN_OF_EXPERIMENT => runs::of_experiment(&mut look),
         key::RUN_IN_STATE => runs::in_state(&mut look),
         key::SWEEP => runs::sweep(&mut look),
         key::SWEEP_OF_MODEL => runs::sweep_of_model(&mut look),

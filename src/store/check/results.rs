@@ -6,7 +6,6 @@ use super::super::{experiments, models, runs};
 use super::look::Look;
 use crate::domain::ids::ModelId;
 use crate::domain::result::ExperimentResult;
-use crate::domain::run::{Outcome, RunState};
 
 pub(super) fn result<R: Read>(look: &mut Look<'_, R>) {
     let Some(result) = look.decoded("result", results::decode(look.value())) else { return };
@@ -25,21 +24,7 @@ pub(super) fn result<R: Read>(look: &mut Look<'_, R>) {
     else {
         return;
     };
-    let is_own = match &run.state {
-        RunState::Done { outcome: Outcome::Succeeded { accuracy, validation_loss }, .. } => {
-            let of_run = ExperimentResult {
-                experiment: run.spec.experiment,
-                dataset: run.spec.version.dataset,
-                version: run.spec.version,
-                run: run.id,
-                ordinal: experiment.ordinal,
-                accuracy: accuracy.clone(),
-                validation_loss: *validation_loss,
-            };
-            of_run == result
-        }
-        _ => false,
-    };
+    let is_own = ExperimentResult::of(&run, experiment.ordinal).is_some_and(|of_run| of_run == result);
     if !is_own {
         look.problem(format!("{who} is not what its run {} brought", run.id));
     }

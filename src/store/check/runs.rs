@@ -32,6 +32,7 @@ pub(super) fn run<R: Read>(look: &mut Look<'_, R>) {
         look.expect(&who, format_args!("its sweep {sweep}"), sweeps::get(look.reader, sweep));
     }
     look.index(&who, "model's list", Listed::OfModel(run.spec.model).key_of(run.id), &[]);
+    look.index(&who, "experiment's list", Listed::OfExperiment(run.spec.experiment).key_of(run.id), &[]);
     look.index(&who, "state's list", Listed::InState(run.spec.model, run.state.kind()).key_of(run.id), &[]);
     if let Some(sweep) = run.sweep {
         look.index(&who, "sweep's list", Listed::OfSweep(sweep).key_of(run.id), &[]);
@@ -50,16 +51,7 @@ pub(super) fn run<R: Read>(look: &mut Look<'_, R>) {
 
 /// The result of a run that succeeded is stored, or that of a later one. It can be made anew from the run.
 fn has_result<R: Read>(look: &mut Look<'_, R>, run: &Run, experiment: &Experiment) {
-    let RunState::Done { outcome: Outcome::Succeeded { accuracy, validation_loss }, .. } = &run.state else { return };
-    let own = ExperimentResult {
-        experiment: run.spec.experiment,
-        dataset: run.spec.version.dataset,
-        version: run.spec.version,
-        run: run.id,
-        ordinal: experiment.ordinal,
-        accuracy: accuracy.clone(),
-        validation_loss: *validation_loss,
-    };
+    let Some(own) = ExperimentResult::of(run, experiment.ordinal) else { return };
     // One that cannot be read is as good as none: the run says all that it said.
     let stored = results::get(look.reader, own.experiment, own.dataset).ok().flatten();
     if stored.as_ref().is_some_and(|stored| stored.run > own.run || *stored == own) {
@@ -125,6 +117,13 @@ pub(super) fn in_state<R: Read>(look: &mut Look<'_, R>) {
     let own = look.whole_key().to_vec();
     let fits = |run: &Run| Listed::InState(run.spec.model, run.state.kind()).key_of(run.id) == own;
     look.leads(format_args!("{id} in its state"), runs::get(look.reader, id), fits);
+}
+
+pub(super) fn of_experiment<R: Read>(look: &mut Look<'_, R>) {
+    let Some([experiment, id]) = look.ids() else { return };
+    let found = runs::get(look.reader, RunId(id));
+    let what = format!("{} of {}", RunId(id), ExperimentId(experiment));
+    look.leads(what, found, |run| run.spec.experiment.0 == experiment);
 }
 
 pub(super) fn sweep_of_model<R: Read>(look: &mut Look<'_, R>) {

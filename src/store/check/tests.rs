@@ -326,7 +326,7 @@ fn a_sound_store_has_no_findings() {
     let (_folder, store, whole) = furnished();
     assert_eq!(findings(&store, LATER), []);
     let families: std::collections::BTreeSet<u8> = whole.keys().map(|key| key[0]).collect();
-    assert_eq!(families.len(), 49, "one of everything: {families:02x?}");
+    assert_eq!(families.len(), 50, "one of everything: {families:02x?}");
 }
 
 /// Keys whose absence nobody can tell: an empty store has none of them either.
@@ -360,8 +360,8 @@ fn every_key_that_is_gone_is_missed_and_what_can_be_made_anew_is() {
     }
     let indexes = whole.keys().filter(|key| {
         let index = [
-            0x01, 0x11, 0x21, 0x22, 0x31, 0x33, 0x35, 0x36, 0x37, 0x38, 0x51, 0x52, 0x54, 0x57, 0x5a, 0x5b, 0x60, 0x61,
-            0x62, 0x63, 0x81, 0x83, 0x84, 0x94, 0xa1,
+            0x01, 0x11, 0x21, 0x22, 0x31, 0x33, 0x35, 0x36, 0x37, 0x38, 0x51, 0x52, 0x54, 0x57, 0x5a, 0x5b, 0x5c, 0x60,
+            0x61, 0x62, 0x63, 0x81, 0x83, 0x84, 0x94, 0xa1,
         ];
         index.contains(&key[0]) && !is_alone(key, &whole)
     });

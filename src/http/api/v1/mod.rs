@@ -16,6 +16,7 @@ mod models;
 mod page;
 mod predictions;
 mod queue;
+mod removals;
 mod results;
 mod run_files;
 mod runs;
@@ -84,6 +85,7 @@ pub fn docs() -> Vec<OpenApi> {
         results::Docs::openapi(),
         run_files::Docs::openapi(),
         runs::Docs::openapi(),
+        removals::Docs::openapi(),
         session::Docs::openapi(),
         shares::Docs::openapi(),
         sweeps::Docs::openapi(),

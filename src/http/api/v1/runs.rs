@@ -6,7 +6,7 @@ use super::models::called;
 use super::page::{self, Page};
 use super::run_files::open;
 use super::sweeps::{self, PointBody};
-use super::{answer, answer_as, time};
+use super::{answer, answer_as, removals, time};
 use crate::domain::account::{Change, Permit, View};
 use crate::domain::error::{Error, Result};
 use crate::domain::experiment::LearningRate;
@@ -41,7 +41,7 @@ const TAIL_LINES: usize = 20;
 
 pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/api/v1/runs", Shape::Problem).get(list).post(submit));
-    routes.add(at("/api/v1/runs/{id}", Shape::Problem).get(get).patch(change));
+    routes.add(at("/api/v1/runs/{id}", Shape::Problem).get(get).patch(change).delete(removals::delete_run));
     routes.add(at("/api/v1/runs/{id}/retry", Shape::Problem).post(retry));
     routes.add(at("/api/v1/runs/{id}/cancel", Shape::Problem).post(cancel));
 }

@@ -4,7 +4,7 @@ use super::datasets::dataset_called;
 use super::models::called;
 use super::page::{self, Page};
 use super::queue::CancelledBody;
-use super::{answer, answer_as, time};
+use super::{answer, answer_as, removals, time};
 use crate::domain::account::{Change, Permit, View};
 use crate::domain::error::{Error, Result};
 use crate::domain::experiment::HyperParameters;
@@ -35,7 +35,7 @@ const MAX_PLAN: usize = 2 << 20;
 
 pub(super) fn configure(routes: &mut Routes<'_>) {
     routes.add(at("/api/v1/sweeps", Shape::Problem).get(list).post(submit).body(MAX_PLAN));
-    routes.add(at("/api/v1/sweeps/{id}", Shape::Problem).get(get));
+    routes.add(at("/api/v1/sweeps/{id}", Shape::Problem).get(get).delete(removals::delete_sweep));
     routes.add(at("/api/v1/sweeps/{id}/cancel", Shape::Problem).post(cancel));
     routes.add(at("/api/v1/sweeps/{id}/retry", Shape::Problem).post(retry));
 }
