@@ -118,7 +118,14 @@ impl Services {
         let (model, list) = match whose {
             Whose::Model(model) => {
                 let model = access::called_id(store, permit, model)?;
-                (model, only.state.map_or(Listed::OfModel(model), |state| Listed::InState(model, state)))
+                (
+                    model,
+                    match only.state {
+                        // Most have succeeded, so they are no list of their own.
+                        None | Some(StateKind::Succeeded) => Listed::OfModel(model),
+                        Some(state) => Listed::InState(model, state),
+                    },
+                )
             }
             Whose::Sweep(id) => (control::sweep(store, permit, *id)?.model, Listed::OfSweep(*id)),
         };

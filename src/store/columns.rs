@@ -1,11 +1,13 @@
 //! The results of a model in the order of what their experiments are told, and of their names: the columns that a
-//! leaderboard is sorted by. Within equal values the best stands first.
+//! leaderboard is sorted by. Of equal values the earlier experiment's stands first.
 //!
-//! Knows keys; when a result stands in line is told in `results`.
+//! There are four keys for each result, so they hold no more than they must. When a result stands in line is told in
+//! `results`. Knows keys.
 
+use super::experiments;
 use super::key::{self, Key};
 use super::results::{self, Scope};
-use super::tx::ReadBack;
+use super::tx::{Read, ReadBack};
 use crate::domain::error::Result;
 use crate::domain::experiment::Experiment;
 use crate::domain::ids::{DatasetId, ExperimentId, ModelId};
@@ -41,10 +43,10 @@ impl Column {
             Self::Steps => prefix.id(experiment.parameters.steps),
             Self::Experiment => {
                 let (head, number) = natural(experiment.name.as_str());
-                prefix.text(head).id(number).text(experiment.name.as_str())
+                prefix.text(head).id(number)
             }
         };
-        value.bytes(&results::rank(result)).done()
+        value.ordinal(result.ordinal).id(result.dataset.0).done()
     }
 }
 
@@ -57,6 +59,15 @@ fn natural(name: &str) -> (&str, u64) {
 /// Where a result of an experiment stands, in each column.
 pub(super) fn keys(experiment: &Experiment, result: &ExperimentResult) -> [Vec<u8>; 4] {
     Column::ALL.map(|column| column.key(experiment, result))
+}
+
+/// Whose result it is that a key of a column stands for, and on what; nothing where the experiment is not listed.
+pub(super) fn pointed_at(reader: &impl Read, key: &[u8]) -> Result<Option<(ExperimentId, DatasetId)>> {
+    let (model, dataset) = (ModelId(key::id_at(key, 1)), DatasetId(key::last_id(key)));
+    let ordinal = key.len().checked_sub(12).and_then(|at| key.get(at..at + 4)?.try_into().ok()).map(u32::from_be_bytes);
+    let Some(ordinal) = ordinal else { return Ok(None) };
+    let found = reader.get(&experiments::order_key(model, ordinal))?;
+    Ok(found.map(|id| (ExperimentId(key::last_id(&id)), dataset)))
 }
 
 /// By what results are sorted, and which way: a column or, without one, their accuracies.
@@ -95,9 +106,15 @@ pub fn sorted<'a, R: ReadBack>(
         (true, after) => reader.range_back(prefix, after.map_or(end, |place| list.bytes(place).done())),
         (false, after) => reader.range(after.map_or(prefix, |place| list.bytes(place).byte(0).done()), end),
     };
-    all.map(move |pair| {
-        let (key, pointer) = pair?;
-        Ok((key.get(length..).unwrap_or_default().to_vec(), results::pointed_at(&pointer)))
+    all.filter_map(move |pair| {
+        let found = pair.and_then(|(key, value)| {
+            let whose = match order.by {
+                Some(_) => pointed_at(reader, &key)?,
+                None => Some(results::pointed_at(&value)),
+            };
+            Ok(whose.map(|whose| (key.get(length..).unwrap_or_default().to_vec(), whose)))
+        });
+        found.transpose()
     })
 }
 
@@ -107,8 +124,8 @@ mod tests {
 
     #[test]
     fn names_sort_as_people_count() {
-        let mut names = ["default_10", "default_9", "b", "default_", "a", "default_09"];
-        names.sort_by_key(|name| (natural(name), *name));
-        assert_eq!(names, ["a", "b", "default_", "default_09", "default_9", "default_10"]);
+        let mut names = ["default_10", "default_9", "b", "default_", "a"];
+        names.sort_by_key(|name| natural(name));
+        assert_eq!(names, ["a", "b", "default_", "default_9", "default_10"]);
     }
 }

@@ -53,7 +53,7 @@ pub const RUN_OF_SWEEP: u8 = 0x57;
 pub const SWEEP_OPEN: u8 = 0x58;
 /// sweep -> nothing: it is being submitted
 pub const SWEEP_HELD: u8 = 0x59;
-/// (model, state, run) -> nothing
+/// (model, state, run) -> nothing: those that have not succeeded
 pub const RUN_IN_STATE: u8 = 0x5a;
 /// (model, sweep) -> nothing
 pub const SWEEP_OF_MODEL: u8 = 0x5b;
@@ -65,7 +65,7 @@ pub const LOG: u8 = 0x56;
 pub const RESULT: u8 = 0x60;
 /// (model or experiment, score) -> (experiment, dataset): the best first
 pub const SCORE: u8 = 0x61;
-/// (model, column, value, rank) -> (experiment, dataset): by what experiments are told and called
+/// (model, column, value, ordinal, dataset) -> nothing: results by what experiments are told and called
 pub const COLUMN: u8 = 0x63;
 /// model or experiment -> best result
 pub const BEST: u8 = 0x62;

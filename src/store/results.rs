@@ -149,17 +149,17 @@ pub(super) fn score_key(scope: Scope, result: &ExperimentResult) -> Vec<u8> {
     Key::new(key::SCORE).id(scope.id()).bytes(&rank(result)).done()
 }
 
-/// Every key under which a result of a model leads to its record, and for whom it stands there. Columns are left out where the
-/// experiment is not known.
+/// Every key under which a result of a model stands in line, for whom, and with what. Columns are left out where the experiment is
+/// not known.
 pub(super) fn places(
     model: ModelId,
     experiment: Option<&Experiment>,
     result: &ExperimentResult,
-) -> impl Iterator<Item = (Scope, Vec<u8>)> {
+) -> impl Iterator<Item = (Scope, Vec<u8>, Vec<u8>)> {
     let scores = [Scope::Model(model), Scope::Experiment(result.experiment)];
-    let scores = scores.map(|scope| (scope, score_key(scope, result)));
+    let scores = scores.map(|scope| (scope, score_key(scope, result), pointer(result).to_vec()));
     let columns = experiment.into_iter().flat_map(|experiment| columns::keys(experiment, result));
-    scores.into_iter().chain(columns.map(move |key| (Scope::Model(model), key)))
+    scores.into_iter().chain(columns.map(move |key| (Scope::Model(model), key, Vec::new())))
 }
 
 /// A number whose unsigned order is the order of the values.
@@ -218,12 +218,14 @@ pub fn record(tx: &mut Tx<'_>, model: ModelId, result: &ExperimentResult) -> Res
         if earlier.run > result.run {
             return Ok(());
         }
-        places(model, experiment.as_ref(), &earlier).for_each(|(_, key)| tx.delete(key));
+        places(model, experiment.as_ref(), &earlier).for_each(|(_, key, _)| tx.delete(key));
     }
     tx.put(result_key(result.experiment, result.dataset), encode(result))?;
     let shown = shown_in(tx, model, experiment.as_ref(), result)?;
-    for (_, key) in places(model, experiment.as_ref(), result).filter(|(scope, _)| shown.contains(&Some(*scope))) {
-        tx.mark(key, &pointer(result));
+    for (scope, key, value) in places(model, experiment.as_ref(), result) {
+        if shown.contains(&Some(scope)) {
+            tx.mark(key, &value);
+        }
     }
     write_best(tx, model)
 }
@@ -274,8 +276,8 @@ pub fn reorder(tx: &mut Tx<'_>, model: ModelId, results: &[ExperimentResult]) ->
     for result in results {
         let experiment = super::experiments::get(tx, result.experiment)?;
         let shown = shown_in(tx, model, experiment.as_ref(), result)?;
-        for (scope, key) in places(model, experiment.as_ref(), result) {
-            if shown.contains(&Some(scope)) { tx.mark(key, &pointer(result)) } else { tx.delete(key) }
+        for (scope, key, value) in places(model, experiment.as_ref(), result) {
+            if shown.contains(&Some(scope)) { tx.mark(key, &value) } else { tx.delete(key) }
         }
     }
     write_best(tx, model)
@@ -310,7 +312,7 @@ pub fn delete(tx: &mut Tx<'_>, model: ModelId, results: &[ExperimentResult]) -> 
     for result in results {
         let experiment = super::experiments::get(tx, result.experiment)?;
         tx.delete(result_key(result.experiment, result.dataset));
-        places(model, experiment.as_ref(), result).for_each(|(_, key)| tx.delete(key));
+        places(model, experiment.as_ref(), result).for_each(|(_, key, _)| tx.delete(key));
     }
     write_best(tx, model)
 }

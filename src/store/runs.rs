@@ -193,7 +193,7 @@ pub enum Listed {
     OfSweep(SweepId),
     /// All of an experiment's.
     OfExperiment(ExperimentId),
-    /// Those of a model that are in a state.
+    /// Those of a model that are in a state other than succeeded.
     InState(ModelId, StateKind),
 }
 
@@ -343,8 +343,16 @@ pub fn delete(tx: &mut Tx<'_>, run: &Run) -> Result<()> {
     Ok(())
 }
 
+/// Where a run stands among those in its state. Most have succeeded, and are found among all.
+pub(super) fn in_state(run: &Run) -> Option<Vec<u8>> {
+    let kind = Some(run.state.kind()).filter(|kind| *kind != StateKind::Succeeded)?;
+    Some(Listed::InState(run.spec.model, kind).key_of(run.id))
+}
+
 fn leave(tx: &mut Tx<'_>, run: &Run) -> Result<()> {
-    tx.delete(Listed::InState(run.spec.model, run.state.kind()).key_of(run.id));
+    if let Some(key) = in_state(run) {
+        tx.delete(key);
+    }
     match run.state {
         RunState::Queued => {
             tx.delete(super::queue::key_of(run));
@@ -363,7 +371,9 @@ fn leave(tx: &mut Tx<'_>, run: &Run) -> Result<()> {
 }
 
 fn enter(tx: &mut Tx<'_>, run: &Run) -> Result<()> {
-    tx.mark(Listed::InState(run.spec.model, run.state.kind()).key_of(run.id), &[]);
+    if let Some(key) = in_state(run) {
+        tx.mark(key, &[]);
+    }
     match run.state {
         RunState::Queued => {
             tx.mark(super::queue::key_of(run), &[]);

@@ -1,10 +1,10 @@
 //! Results, the scores that order them, and the best of each model.
 
-use super::super::results;
 use super::super::tx::Read;
+use super::super::{columns, results};
 use super::super::{experiments, models, runs};
 use super::look::Look;
-use crate::domain::ids::ModelId;
+use crate::domain::ids::{DatasetId, ExperimentId, ModelId};
 use crate::domain::result::ExperimentResult;
 
 pub(super) fn result<R: Read>(look: &mut Look<'_, R>) {
@@ -17,8 +17,8 @@ pub(super) fn result<R: Read>(look: &mut Look<'_, R>) {
     let Some(experiment) = look.expect(&who, "its experiment", found) else { return };
     let Ok(shown) = results::shown_in(look.reader, experiment.model, Some(&experiment), &result) else { return };
     let places = results::places(experiment.model, Some(&experiment), &result);
-    for (_, key) in places.filter(|(scope, _)| shown.contains(&Some(*scope))) {
-        look.index(&who, "score", key, &results::pointer(&result));
+    for (_, key, value) in places.filter(|(scope, ..)| shown.contains(&Some(*scope))) {
+        look.index(&who, "score", key, &value);
     }
     let Some(run) = look.expect(&who, format_args!("its run {}", result.run), runs::get(look.reader, result.run))
     else {
@@ -30,9 +30,22 @@ pub(super) fn result<R: Read>(look: &mut Look<'_, R>) {
     }
 }
 
-/// A score, or a place in a column: it leads to a result that stands there.
-pub(super) fn place<R: Read>(look: &mut Look<'_, R>) {
-    let (experiment, dataset) = results::pointed_at(look.value());
+pub(super) fn score<R: Read>(look: &mut Look<'_, R>) {
+    let whose = results::pointed_at(look.value());
+    place(look, whose);
+}
+
+pub(super) fn column<R: Read>(look: &mut Look<'_, R>) {
+    match columns::pointed_at(look.reader, look.whole_key()) {
+        Ok(Some(whose)) => place(look, whose),
+        Ok(None) => look.stale("a place in a column"),
+        // The experiment's own key says so.
+        Err(_) => {}
+    }
+}
+
+/// A place in line leads to a result that stands there.
+fn place<R: Read>(look: &mut Look<'_, R>, (experiment, dataset): (ExperimentId, DatasetId)) {
     let found = (experiments::get(look.reader, experiment), results::get(look.reader, experiment, dataset));
     // What cannot be read is found at its own key.
     let (Ok(experiment_found), Ok(result)) = found else { return };
@@ -40,7 +53,7 @@ pub(super) fn place<R: Read>(look: &mut Look<'_, R>) {
         let Some(found) = &experiment_found else { return false };
         let Ok(shown) = results::shown_in(look.reader, found.model, Some(found), result) else { return true };
         let mut places = results::places(found.model, Some(found), result);
-        places.any(|(scope, key)| key == look.whole_key() && shown.contains(&Some(scope)))
+        places.any(|(scope, key, _)| key == look.whole_key() && shown.contains(&Some(scope)))
     };
     if !result.as_ref().is_some_and(stands) {
         look.stale(format!("a score of {experiment} on {dataset}"));

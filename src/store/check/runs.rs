@@ -33,7 +33,9 @@ pub(super) fn run<R: Read>(look: &mut Look<'_, R>) {
     }
     look.index(&who, "model's list", Listed::OfModel(run.spec.model).key_of(run.id), &[]);
     look.index(&who, "experiment's list", Listed::OfExperiment(run.spec.experiment).key_of(run.id), &[]);
-    look.index(&who, "state's list", Listed::InState(run.spec.model, run.state.kind()).key_of(run.id), &[]);
+    if let Some(listed) = runs::in_state(&run) {
+        look.index(&who, "state's list", listed, &[]);
+    }
     if let Some(sweep) = run.sweep {
         look.index(&who, "sweep's list", Listed::OfSweep(sweep).key_of(run.id), &[]);
     }
@@ -57,17 +59,16 @@ fn has_result<R: Read>(look: &mut Look<'_, R>, run: &Run, experiment: &Experimen
     if stored.as_ref().is_some_and(|stored| stored.run > own.run || *stored == own) {
         return;
     }
-    let places = |result| results::places(run.spec.model, Some(experiment), result).map(|(_, key)| key);
+    let places = |result| results::places(run.spec.model, Some(experiment), result);
     let mut writes = vec![];
     if let Some(stored) = &stored {
-        writes.extend(places(stored).map(|key| (key, None)));
+        writes.extend(places(stored).map(|(_, key, _)| (key, None)));
     }
     let what = format!("the result of {} is not stored, or says something else", run.id);
     match results::encode(&own) {
         Ok(bytes) => {
             writes.push((results::result_key(own.experiment, own.dataset), Some(bytes)));
-            let pointer = results::pointer(&own).to_vec();
-            writes.extend(places(&own).map(|key| (key, Some(pointer.clone()))));
+            writes.extend(places(&own).map(|(_, key, value)| (key, Some(value))));
             look.fixable(what, writes);
         }
         Err(_) => look.problem(what),
@@ -115,7 +116,7 @@ pub(super) fn of_model<R: Read>(look: &mut Look<'_, R>) {
 pub(super) fn in_state<R: Read>(look: &mut Look<'_, R>) {
     let id = RunId(key::last_id(look.key()));
     let own = look.whole_key().to_vec();
-    let fits = |run: &Run| Listed::InState(run.spec.model, run.state.kind()).key_of(run.id) == own;
+    let fits = |run: &Run| runs::in_state(run).as_ref() == Some(&own);
     look.leads(format_args!("{id} in its state"), runs::get(look.reader, id), fits);
 }
 

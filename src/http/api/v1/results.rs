@@ -132,7 +132,7 @@ fn order(given: &Parameters) -> Result<Order> {
 
 /// The results of a model, the best first
 ///
-/// Or in the order of what the experiments are told and called; of equal ones, the best come first. A cursor goes with the order
+/// Or in the order of what the experiments are told and called; of equal ones, the earlier experiment comes first. A cursor goes with the order
 /// that it was given for.
 #[utoipa::path(get, path = "/api/v1/models/{model}/leaderboard", operation_id = "get_leaderboard", tag = "models",
     params(OfModel, Paging, ("sort" = Option<String>, Query, description = "`accuracy` (the best first), `learning_rate`, `layers`, `steps` or `experiment` (the least first); with a minus the other way round", pattern = "^(-?(accuracy|learning_rate|layers|steps|experiment))?$")),
