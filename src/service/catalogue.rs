@@ -200,8 +200,7 @@ impl Services {
             experiments::rename(tx, &mut experiment, name)?;
             experiment.stamp.touch(now);
             experiments::put(tx, &experiment)?;
-            results::moved(tx, &before)?;
-            results::renamed(tx, model.id)?;
+            results::moved(tx, &before, &experiment)?;
             tx.event(actor, now, EventKind::ExperimentChanged, experiment.id.0, model.id.0)?;
             Ok(experiment)
         });

@@ -204,13 +204,12 @@ impl Services {
         let mut names = HashMap::new();
         let mut rows = Vec::new();
         for place in columns::sorted(store, model, order, None).skip(skipped).take(limit.saturating_add(1)) {
-            let (_, (experiment, dataset)) = place?;
-            let Some(result) = results::get(store, experiment, dataset)? else { continue };
-            let Some(experiment) = experiments::get(store, experiment)? else { continue };
+            let (_, result) = place?;
+            let Some(experiment) = experiments::get(store, result.experiment)? else { continue };
             rows.push(Row {
                 experiment: experiment.name.as_str().to_owned(),
                 parameters: experiment.parameters,
-                dataset: dataset_name(store, &mut names, dataset)?,
+                dataset: dataset_name(store, &mut names, result.dataset)?,
                 run: result.run,
                 value: result.accuracy.value(),
                 accuracy: result.accuracy.text().to_owned(),

@@ -49,7 +49,7 @@ impl Services {
         let store = &self.parts.store;
         let model = access::called_id(store, permit, model)?;
         let found = columns::sorted(store, model, order, after.map(Vec::as_slice)).take(limit);
-        found.map(|found| found.and_then(|(place, whose)| Ok((place, at(store, whose)?)))).collect()
+        found.map(|found| found.and_then(|(place, result)| Ok((place, named(store, result)?)))).collect()
     }
 
     /// The best result of a model, among those of an experiment and on a dataset where these are named.
@@ -77,9 +77,9 @@ impl Services {
             return named(store, results::get(store, experiment, dataset)?.ok_or_else(none)?);
         }
         for found in columns::sorted(store, id, Order::BEST_FIRST, None) {
-            let (_, whose) = found?;
-            if whose.1 == dataset {
-                return at(store, whose);
+            let (_, result) = found?;
+            if result.dataset == dataset {
+                return named(store, result);
             }
         }
         Err(none())
@@ -120,17 +120,6 @@ impl Export {
         }
         Ok(Some(page))
     }
-}
-
-/// The result that stands at a place.
-fn at(store: &Store, (experiment, dataset): (ExperimentId, DatasetId)) -> Result<Ranked> {
-    let found = results::get(store, experiment, dataset)?;
-    named(
-        store,
-        found.ok_or_else(|| {
-            Error::internal(format!("the result of {experiment} on {dataset} is indexed but not stored"))
-        })?,
-    )
 }
 
 fn named(store: &Store, result: ExperimentResult) -> Result<Ranked> {

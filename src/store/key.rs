@@ -63,11 +63,11 @@ pub const RUN_OF_EXPERIMENT: u8 = 0x5c;
 pub const LOG: u8 = 0x56;
 /// (experiment, dataset) -> result
 pub const RESULT: u8 = 0x60;
-/// (model or experiment, score) -> (experiment, dataset): the best first
+/// (model, score) -> (experiment, dataset): the best first
 pub const SCORE: u8 = 0x61;
-/// (model, column, value, ordinal, dataset) -> nothing: results by what experiments are told and called
+/// (model, column, value, ordinal) -> nothing: experiments that have a result, by what they are told and called
 pub const COLUMN: u8 = 0x63;
-/// model or experiment -> best result
+/// model -> best result
 pub const BEST: u8 = 0x62;
 /// sequence -> event
 pub const EVENT: u8 = 0x70;

@@ -1,7 +1,6 @@
 //! Results: one for each (experiment, dataset), and the best of a model and of an experiment without a scan.
 //!
-//! Every result stands in two score indexes, its model's and its experiment's, the best first, and in its model's columns.
-//! Equal accuracies:
+//! Every result stands in its model's scores, the best first, and its experiment in the model's columns. Equal accuracies:
 //! the lower validation loss where both report one, else the earlier experiment. A model's best, which is asked for
 //! most, is a record of its own; an experiment's is found through its index.
 
@@ -97,22 +96,13 @@ pub(super) fn decode_best(bytes: &[u8]) -> Result<Best, CodecError> {
     })
 }
 
-/// Whose best is asked for. Ids of all kinds come from one sequence, so the two never meet in a key.
+/// Whose best is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// Among all results of a model.
     Model(ModelId),
     /// Among the results of one experiment.
     Experiment(ExperimentId),
-}
-
-impl Scope {
-    pub(super) fn id(self) -> u64 {
-        match self {
-            Self::Model(id) => id.0,
-            Self::Experiment(id) => id.0,
-        }
-    }
 }
 
 pub(super) fn result_key(experiment: ExperimentId, dataset: DatasetId) -> Vec<u8> {
@@ -145,21 +135,8 @@ pub(super) fn rank(result: &ExperimentResult) -> Vec<u8> {
     rank
 }
 
-pub(super) fn score_key(scope: Scope, result: &ExperimentResult) -> Vec<u8> {
-    Key::new(key::SCORE).id(scope.id()).bytes(&rank(result)).done()
-}
-
-/// Every key under which a result of a model stands in line, for whom, and with what. Columns are left out where the experiment is
-/// not known.
-pub(super) fn places(
-    model: ModelId,
-    experiment: Option<&Experiment>,
-    result: &ExperimentResult,
-) -> impl Iterator<Item = (Scope, Vec<u8>, Vec<u8>)> {
-    let scores = [Scope::Model(model), Scope::Experiment(result.experiment)];
-    let scores = scores.map(|scope| (scope, score_key(scope, result), pointer(result).to_vec()));
-    let columns = experiment.into_iter().flat_map(|experiment| columns::keys(experiment, result));
-    scores.into_iter().chain(columns.map(move |key| (Scope::Model(model), key, Vec::new())))
+pub(super) fn score_key(model: ModelId, result: &ExperimentResult) -> Vec<u8> {
+    Key::new(key::SCORE).id(model.0).bytes(&rank(result)).done()
 }
 
 /// A number whose unsigned order is the order of the values.
@@ -180,7 +157,15 @@ pub fn bests(reader: &impl Read) -> impl Iterator<Item = Result<Best>> + '_ {
 pub fn best(reader: &impl Read, scope: Scope) -> Result<Option<Best>> {
     match scope {
         Scope::Model(model) => recorded(reader, model),
-        Scope::Experiment(_) => winner(reader, scope)?.map(|winner| describe(reader, &winner)).transpose(),
+        Scope::Experiment(id) => {
+            let mut found = Vec::new();
+            for result in of_experiment(reader, id)? {
+                if is_shown(reader, None, &result)? {
+                    found.push(result);
+                }
+            }
+            found.iter().min_by_key(|result| rank(result)).map(|best| describe(reader, best)).transpose()
+        }
     }
 }
 
@@ -213,19 +198,17 @@ pub fn of_experiment(reader: &impl Read, experiment: ExperimentId) -> Result<Vec
 /// # Errors
 /// `internal` where the store cannot be read.
 pub fn record(tx: &mut Tx<'_>, model: ModelId, result: &ExperimentResult) -> Result<()> {
-    let experiment = super::experiments::get(tx, result.experiment)?;
     if let Some(earlier) = get(tx, result.experiment, result.dataset)? {
         if earlier.run > result.run {
             return Ok(());
         }
-        places(model, experiment.as_ref(), &earlier).for_each(|(_, key, _)| tx.delete(key));
+        tx.delete(score_key(model, &earlier));
     }
     tx.put(result_key(result.experiment, result.dataset), encode(result))?;
-    let shown = shown_in(tx, model, experiment.as_ref(), result)?;
-    for (scope, key, value) in places(model, experiment.as_ref(), result) {
-        if shown.contains(&Some(scope)) {
-            tx.mark(key, &value);
-        }
+    let experiment = super::experiments::get(tx, result.experiment)?;
+    if is_shown(tx, experiment.as_ref(), result)? {
+        tx.mark(score_key(model, result), &pointer(result));
+        experiment.map_or(Ok(()), |experiment| columns::list(tx, &experiment))?;
     }
     write_best(tx, model)
 }
@@ -254,18 +237,12 @@ pub fn take_back(tx: &mut Tx<'_>, run: &Run) -> Result<()> {
     earlier.map_or(Ok(()), |earlier| record(tx, model, &earlier))
 }
 
-/// Where a result stands in line: nowhere while its dataset is in the trash, and not in its model's while its experiment is.
-pub(super) fn shown_in(
-    reader: &impl Read,
-    model: ModelId,
-    experiment: Option<&Experiment>,
-    result: &ExperimentResult,
-) -> Result<[Option<Scope>; 2]> {
-    let is_there = |stamp: Option<Stamp>| stamp.is_none_or(|stamp| stamp.trashed_at.is_none());
-    let has_dataset = is_there(super::datasets::get(reader, result.dataset)?.map(|dataset| dataset.stamp));
-    let has_experiment = is_there(experiment.map(|experiment| experiment.stamp.clone()));
-    let (of_model, of_experiment) = (Scope::Model(model), Scope::Experiment(result.experiment));
-    Ok([(has_dataset && has_experiment).then_some(of_model), has_dataset.then_some(of_experiment)])
+/// Whether a result stands in line: not while its dataset is in the trash, nor while its experiment is, where that is given.
+pub(super) fn is_shown(reader: &impl Read, experiment: Option<&Experiment>, result: &ExperimentResult) -> Result<bool> {
+    let is_there = |stamp: Option<&Stamp>| stamp.is_none_or(|stamp| stamp.trashed_at.is_none());
+    let dataset = super::datasets::get(reader, result.dataset)?;
+    Ok(is_there(dataset.as_ref().map(|dataset| &dataset.stamp))
+        && is_there(experiment.map(|experiment| &experiment.stamp)))
 }
 
 /// Puts results of a model in line, or takes them out of it, as their experiments and datasets came and went.
@@ -275,24 +252,25 @@ pub(super) fn shown_in(
 pub fn reorder(tx: &mut Tx<'_>, model: ModelId, results: &[ExperimentResult]) -> Result<()> {
     for result in results {
         let experiment = super::experiments::get(tx, result.experiment)?;
-        let shown = shown_in(tx, model, experiment.as_ref(), result)?;
-        for (scope, key, value) in places(model, experiment.as_ref(), result) {
-            if shown.contains(&Some(scope)) { tx.mark(key, &value) } else { tx.delete(key) }
+        let (shown, key) = (is_shown(tx, experiment.as_ref(), result)?, score_key(model, result));
+        if shown {
+            tx.mark(key, &pointer(result))
+        } else {
+            tx.delete(key)
         }
+        experiment.map_or(Ok(()), |experiment| columns::settle(tx, &experiment))?;
     }
     write_best(tx, model)
 }
 
-/// Puts the results of an experiment where its new name belongs. `before` is how it was.
+/// Puts an experiment that is called something else, and its results, where that belongs. `before` is how it was.
 ///
 /// # Errors
 /// `internal` where the store cannot be read.
-pub fn moved(tx: &mut Tx<'_>, before: &Experiment) -> Result<()> {
-    let found = of_experiment(tx, before.id)?;
-    for result in &found {
-        columns::keys(before, result).into_iter().for_each(|key| tx.delete(key));
-    }
-    reorder(tx, before.model, &found)
+pub fn moved(tx: &mut Tx<'_>, before: &Experiment, after: &Experiment) -> Result<()> {
+    columns::keys(before).into_iter().for_each(|key| tx.delete(key));
+    columns::settle(tx, after)?;
+    renamed(tx, after.model)
 }
 
 /// Writes down a model's best result anew: it bears the names of an experiment and a dataset, one of which changed.
@@ -312,7 +290,8 @@ pub fn delete(tx: &mut Tx<'_>, model: ModelId, results: &[ExperimentResult]) -> 
     for result in results {
         let experiment = super::experiments::get(tx, result.experiment)?;
         tx.delete(result_key(result.experiment, result.dataset));
-        places(model, experiment.as_ref(), result).for_each(|(_, key, _)| tx.delete(key));
+        tx.delete(score_key(model, result));
+        experiment.map_or(Ok(()), |experiment| columns::settle(tx, &experiment))?;
     }
     write_best(tx, model)
 }
@@ -330,9 +309,9 @@ pub(super) fn pointed_at(pointer: &[u8]) -> (ExperimentId, DatasetId) {
     (ExperimentId(key::id_at(pointer, 0)), DatasetId(key::id_at(pointer, 8)))
 }
 
-/// Which result of `scope` is the best one.
-pub(super) fn winner(reader: &impl Read, scope: Scope) -> Result<Option<ExperimentResult>> {
-    let all = Key::new(key::SCORE).id(scope.id());
+/// Which result of a model is the best one.
+pub(super) fn winner(reader: &impl Read, model: ModelId) -> Result<Option<ExperimentResult>> {
+    let all = Key::new(key::SCORE).id(model.0);
     let prefix = all.clone().done();
     let end = key::after_prefix(&prefix);
     let Some((_, first)) = reader.first(prefix, end)? else { return Ok(None) };
@@ -350,7 +329,7 @@ pub(super) fn winner(reader: &impl Read, scope: Scope) -> Result<Option<Experime
     Ok(Some(winner))
 }
 
-fn pointed(reader: &impl Read, pointer: &[u8]) -> Result<ExperimentResult> {
+pub(super) fn pointed(reader: &impl Read, pointer: &[u8]) -> Result<ExperimentResult> {
     let (experiment, dataset) = pointed_at(pointer);
     get(reader, experiment, dataset)?
         .ok_or_else(|| Error::internal(format!("the result of {experiment} on {dataset} is indexed but not stored")))
@@ -373,7 +352,7 @@ pub(super) fn describe(reader: &impl Read, winner: &ExperimentResult) -> Result<
 
 /// Writes down a model's best result where it is another one now.
 fn write_best(tx: &mut Tx<'_>, model: ModelId) -> Result<()> {
-    let Some(winner) = winner(tx, Scope::Model(model))? else {
+    let Some(winner) = winner(tx, model)? else {
         tx.delete(best_key(model));
         return Ok(());
     };

@@ -1,9 +1,9 @@
 //! Models and experiments, with the indexes of their names and of their order.
 
 use super::super::key::{self, Key};
-use super::super::results::{self, Scope};
 use super::super::tx::Read;
 use super::super::wal::OwnedWrite;
+use super::super::{columns, results};
 use super::super::{datasets, experiments, models, trash};
 use super::look::Look;
 use crate::domain::error::Result;
@@ -70,7 +70,7 @@ fn experiments_of<R: Read>(look: &mut Look<'_, R>, who: &str, model: &Model, nex
 
 /// The best result is a record of its own, so it has to be the one that the scores put first.
 fn best_of<R: Read>(look: &mut Look<'_, R>, who: &str, model: ModelId) {
-    let wanted = results::winner(look.reader, Scope::Model(model))
+    let wanted = results::winner(look.reader, model)
         .and_then(|winner| winner.map(|winner| results::describe(look.reader, &winner)).transpose());
     // What keeps the scores from being read is found at the scores.
     let Ok(wanted) = wanted else { return };
@@ -110,6 +110,10 @@ pub(super) fn experiment<R: Read>(look: &mut Look<'_, R>) {
     if experiment.stamp.trashed_at.is_none() {
         look.index(&who, "name", experiments::name_key(experiment.model, &experiment.name), &id);
         look.index(&who, "place", experiments::order_key(experiment.model, experiment.ordinal), &id);
+        // What cannot be read is found at its own key.
+        if columns::has_results(look.reader, &experiment).is_ok_and(|has| has) {
+            columns::keys(&experiment).into_iter().for_each(|key| look.index(&who, "place in a column", key, &[]));
+        }
     }
     if let Ok(None) = models::get(look.reader, experiment.model)
         && was_never_finished(look.reader, &experiment)

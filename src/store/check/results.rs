@@ -4,7 +4,8 @@ use super::super::tx::Read;
 use super::super::{columns, results};
 use super::super::{experiments, models, runs};
 use super::look::Look;
-use crate::domain::ids::{DatasetId, ExperimentId, ModelId};
+use crate::domain::experiment::Experiment;
+use crate::domain::ids::ModelId;
 use crate::domain::result::ExperimentResult;
 
 pub(super) fn result<R: Read>(look: &mut Look<'_, R>) {
@@ -15,10 +16,9 @@ pub(super) fn result<R: Read>(look: &mut Look<'_, R>) {
     }
     let found = experiments::get(look.reader, result.experiment);
     let Some(experiment) = look.expect(&who, "its experiment", found) else { return };
-    let Ok(shown) = results::shown_in(look.reader, experiment.model, Some(&experiment), &result) else { return };
-    let places = results::places(experiment.model, Some(&experiment), &result);
-    for (_, key, value) in places.filter(|(scope, ..)| shown.contains(&Some(*scope))) {
-        look.index(&who, "score", key, &value);
+    // What cannot be read is found at its own key.
+    if results::is_shown(look.reader, Some(&experiment), &result).is_ok_and(|shown| shown) {
+        look.index(&who, "score", results::score_key(experiment.model, &result), &results::pointer(&result));
     }
     let Some(run) = look.expect(&who, format_args!("its run {}", result.run), runs::get(look.reader, result.run))
     else {
@@ -31,32 +31,29 @@ pub(super) fn result<R: Read>(look: &mut Look<'_, R>) {
 }
 
 pub(super) fn score<R: Read>(look: &mut Look<'_, R>) {
-    let whose = results::pointed_at(look.value());
-    place(look, whose);
-}
-
-pub(super) fn column<R: Read>(look: &mut Look<'_, R>) {
-    match columns::pointed_at(look.reader, look.whole_key()) {
-        Ok(Some(whose)) => place(look, whose),
-        Ok(None) => look.stale("a place in a column"),
-        // The experiment's own key says so.
-        Err(_) => {}
-    }
-}
-
-/// A place in line leads to a result that stands there.
-fn place<R: Read>(look: &mut Look<'_, R>, (experiment, dataset): (ExperimentId, DatasetId)) {
+    let (experiment, dataset) = results::pointed_at(look.value());
     let found = (experiments::get(look.reader, experiment), results::get(look.reader, experiment, dataset));
     // What cannot be read is found at its own key.
     let (Ok(experiment_found), Ok(result)) = found else { return };
     let stands = |result: &ExperimentResult| {
         let Some(found) = &experiment_found else { return false };
-        let Ok(shown) = results::shown_in(look.reader, found.model, Some(found), result) else { return true };
-        let mut places = results::places(found.model, Some(found), result);
-        places.any(|(scope, key, _)| key == look.whole_key() && shown.contains(&Some(scope)))
+        results::score_key(found.model, result) == look.whole_key()
+            && results::is_shown(look.reader, Some(found), result).unwrap_or(true)
     };
     if !result.as_ref().is_some_and(stands) {
         look.stale(format!("a score of {experiment} on {dataset}"));
+    }
+}
+
+/// A place in a column is that of an experiment that has results.
+pub(super) fn column<R: Read>(look: &mut Look<'_, R>) {
+    let Ok(found) = columns::experiment_at(look.reader, look.whole_key()) else { return };
+    let stands = |experiment: &Experiment| {
+        columns::keys(experiment).iter().any(|key| key == look.whole_key())
+            && columns::has_results(look.reader, experiment).unwrap_or(true)
+    };
+    if !found.as_ref().is_some_and(stands) {
+        look.stale("a place in a column");
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::super::codec;
 use super::super::key::{self, Key};
-use super::super::results;
 use super::super::runs::Listed;
 use super::super::tx::Read;
+use super::super::{columns, results};
 use super::super::{datasets, events, experiments, logs, models, queue as waiting, runs, sweeps};
 use super::look::Look;
 use crate::domain::dataset::{DatasetVersion, VersionNumber};
@@ -59,16 +59,18 @@ fn has_result<R: Read>(look: &mut Look<'_, R>, run: &Run, experiment: &Experimen
     if stored.as_ref().is_some_and(|stored| stored.run > own.run || *stored == own) {
         return;
     }
-    let places = |result| results::places(run.spec.model, Some(experiment), result);
     let mut writes = vec![];
     if let Some(stored) = &stored {
-        writes.extend(places(stored).map(|(_, key, _)| (key, None)));
+        writes.push((results::score_key(run.spec.model, stored), None));
     }
     let what = format!("the result of {} is not stored, or says something else", run.id);
     match results::encode(&own) {
         Ok(bytes) => {
             writes.push((results::result_key(own.experiment, own.dataset), Some(bytes)));
-            writes.extend(places(&own).map(|(_, key, value)| (key, Some(value))));
+            if results::is_shown(look.reader, Some(experiment), &own).is_ok_and(|shown| shown) {
+                writes.push((results::score_key(run.spec.model, &own), Some(results::pointer(&own).to_vec())));
+                writes.extend(columns::keys(experiment).map(|key| (key, Some(Vec::new()))));
+            }
             look.fixable(what, writes);
         }
         Err(_) => look.problem(what),
