@@ -203,7 +203,7 @@ impl Services {
         let model = access::model_id(store, permit, model)?;
         let mut names = HashMap::new();
         let mut rows = Vec::new();
-        for place in columns::sorted(store, model, order, None).skip(skipped).take(limit.saturating_add(1)) {
+        for place in columns::sorted(store, model, order, None, skipped).take(limit.saturating_add(1)) {
             let (_, result) = place?;
             let Some(experiment) = experiments::get(store, result.experiment)? else { continue };
             rows.push(Row {

@@ -48,7 +48,7 @@ impl Services {
     ) -> Result<Vec<(Place, Ranked)>> {
         let store = &self.parts.store;
         let model = access::called_id(store, permit, model)?;
-        let found = columns::sorted(store, model, order, after.map(Vec::as_slice)).take(limit);
+        let found = columns::sorted(store, model, order, after.map(Vec::as_slice), 0).take(limit);
         found.map(|found| found.and_then(|(place, result)| Ok((place, named(store, result)?)))).collect()
     }
 
@@ -76,13 +76,7 @@ impl Services {
             let experiment = access::experiment(store, id, experiment)?.id;
             return named(store, results::get(store, experiment, dataset)?.ok_or_else(none)?);
         }
-        for found in columns::sorted(store, id, Order::BEST_FIRST, None) {
-            let (_, result) = found?;
-            if result.dataset == dataset {
-                return named(store, result);
-            }
-        }
-        Err(none())
+        named(store, columns::best_on(store, id, dataset)?.ok_or_else(none)?)
     }
 
     /// All results of a model.

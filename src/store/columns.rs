@@ -10,7 +10,7 @@ use super::results;
 use super::tx::{Read, ReadBack, Tx};
 use crate::domain::error::Result;
 use crate::domain::experiment::Experiment;
-use crate::domain::ids::{ExperimentId, ModelId};
+use crate::domain::ids::{DatasetId, ExperimentId, ModelId};
 use crate::domain::result::ExperimentResult;
 
 /// What results are sorted by. The numbers are on the disk.
@@ -130,15 +130,41 @@ const OF_DATASET: usize = 8;
 /// Results in an order, each with its place.
 type Sorted<'a> = Box<dyn Iterator<Item = Result<(Place, ExperimentResult)>> + 'a>;
 
-/// The results of a model in an order, behind a place.
-pub fn sorted<'a>(reader: &'a impl ReadBack, model: ModelId, order: Order, after: Option<&[u8]>) -> Sorted<'a> {
+/// The results of a model in an order, behind a place and so many more.
+pub fn sorted<'a>(
+    reader: &'a impl ReadBack,
+    model: ModelId,
+    order: Order,
+    after: Option<&[u8]>,
+    skipped: usize,
+) -> Sorted<'a> {
     match order.by {
-        None => by_accuracy(reader, model, order.descending, after),
-        Some(column) => by_column(reader, column.prefix(model), order.descending, after),
+        None => by_accuracy(reader, model, order.descending, after, skipped),
+        Some(column) => Box::new(by_column(reader, column.prefix(model), order.descending, after).skip(skipped)),
     }
 }
 
-fn by_accuracy<'a>(reader: &'a impl ReadBack, model: ModelId, best_first: bool, after: Option<&[u8]>) -> Sorted<'a> {
+/// The best result of a model on a dataset.
+///
+/// # Errors
+/// `internal` where the store cannot be read.
+pub fn best_on(reader: &impl Read, model: ModelId, dataset: DatasetId) -> Result<Option<ExperimentResult>> {
+    for pair in reader.prefix(Key::new(key::SCORE).id(model.0).done()) {
+        let (_, pointer) = pair?;
+        if results::pointed_at(&pointer).1 == dataset {
+            return results::pointed(reader, &pointer).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn by_accuracy<'a>(
+    reader: &'a impl ReadBack,
+    model: ModelId,
+    best_first: bool,
+    after: Option<&[u8]>,
+    skipped: usize,
+) -> Sorted<'a> {
     let list = Key::new(key::SCORE).id(model.0);
     let prefix = list.clone().done();
     let (end, length) = (key::after_prefix(&prefix), prefix.len());
@@ -147,7 +173,7 @@ fn by_accuracy<'a>(reader: &'a impl ReadBack, model: ModelId, best_first: bool, 
         true => reader.range(after.map_or(prefix, |place| list.bytes(place).byte(0).done()), end),
         false => reader.range_back(prefix, after.map_or(end, |place| list.bytes(place).done())),
     };
-    Box::new(all.map(move |pair| {
+    Box::new(all.skip(skipped).map(move |pair| {
         let (key, pointer) = pair?;
         Ok((key.get(length..).unwrap_or_default().to_vec(), results::pointed(reader, &pointer)?))
     }))
