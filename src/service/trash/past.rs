@@ -74,7 +74,14 @@ impl Services {
         dry_run: bool,
         find: impl FnOnce(&Tx<'_>) -> Result<(ModelId, String)> + Send + 'static,
     ) -> Result<Gone> {
-        let turn = Arc::clone(&self.care).try_acquire_owned().map_err(|_| care::busy())?;
+        // Several that are removed at once take turns.
+        let turn = match dry_run {
+            true => None,
+            false => match tokio::time::timeout(PATIENCE, Arc::clone(&self.care).acquire_owned()).await {
+                Ok(turn) => Some(turn.map_err(Error::internal)?),
+                Err(_) => return Err(care::busy()),
+            },
+        };
         let (actor, now) = (permit.actor(), self.now());
         let write = self.parts.store.settle(move |tx| {
             let (model, name) = find(tx)?;
