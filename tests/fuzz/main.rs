@@ -17,6 +17,7 @@ mod files;
 mod records;
 mod server;
 mod texts;
+mod zips;
 
 use engine::{ROOM, THREADS, Target, run};
 
